@@ -40,12 +40,7 @@ export function exchangeWord(words: Int32Array, index: number, value: number): n
 }
 
 /** Stores `value` if the word is `expected`; returns the value before. `expected` must be an int32. */
-export function casWord(
-  words: Int32Array,
-  index: number,
-  expected: number,
-  value: number,
-): number {
+export function casWord(words: Int32Array, index: number, expected: number, value: number): number {
   return Atomics.compareExchange(words, index, expected, value);
 }
 

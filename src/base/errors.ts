@@ -11,7 +11,8 @@ export const ERROR_CODES = {
   PAGEFOLD_NO_FRAME: "every frame of every node is in use",
   PAGEFOLD_NO_ROOM: "a table that is sized at creation (guests, vCPUs, pages, threads) is full",
   PAGEFOLD_VCPU_STUCK: "a vCPU of the guest did not reach a safepoint in time",
-  PAGEFOLD_IN_SECTION: "an operation that may wait was called inside a run section, or a section returned a promise",
+  PAGEFOLD_IN_SECTION:
+    "an operation that may wait was called inside a run section, or a section returned a promise",
   PAGEFOLD_CLOSED: "the engine, the guest, the vCPU or the pin is closed",
   PAGEFOLD_CRASHED: "a worker of the engine died",
   PAGEFOLD_NOT_RUNNING: "ksmd is stopped (run is not 1)",

@@ -12,7 +12,14 @@ import {
   type Sizes,
 } from "./layout.js";
 import type { PageKernels } from "./page-kernels.js";
-import { type Nid, PAGE_SHIFT, PAGE_SIZE, type Pfn, type ThreadId, WASM_PAGE_SIZE } from "./units.js";
+import {
+  type Nid,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  type Pfn,
+  type ThreadId,
+  WASM_PAGE_SIZE,
+} from "./units.js";
 
 /** A block as this thread sees it. Views are made once: `memory.buffer` costs 20 ns a time. */
 export interface Block {
