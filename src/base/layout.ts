@@ -249,7 +249,8 @@ export const CHUNK_SHIFT = 9;
 export const CHUNK_SLOTS = 1 << CHUNK_SHIFT;
 
 // rmap item: ksmd's record of one page                                             K
-export const ITEM_HASH_LOW = 0;
+export const ITEM_HASH_LOW = 0; //            unless STABLE: then it is the node's, and this is ITEM_PREV
+export const ITEM_PREV = 0; //     STABLE: previous sharer + 1
 export const ITEM_HASH_HIGH = 1;
 export const ITEM_STATE = 2; //    state and stable node
 export const ITEM_NEXT = 3; //     STABLE: next sharer + 1; UNSTABLE: next content of the same hash
@@ -284,7 +285,7 @@ export const STABLE_FIRST = 2; //     L+K first sharer (slot + 1)
 export const STABLE_LENGTH = 3; //    K   sharers
 export const STABLE_NEXT_DUP = 4; //  K   ring of the nodes with this content; free: next free + 1
 export const STABLE_PREV_DUP = 5; //  K
-export const STABLE_CANDIDATE = 6; // K   front only: unmerged page of this content (slot + 1)
+export const STABLE_HASH_LOW = 6; // K   the high word is in every sharer's item
 export const STABLE_SIBLING = 7; //   K   front only: next content of the same hash
 export const STABLE_WORDS = 8;
 

@@ -9,6 +9,7 @@ import {
   blockLayout,
   type ControlLayout,
   controlLayout,
+  RECORD_WORDS,
   type Sizes,
 } from "./layout.js";
 import type { PageKernels } from "./page-kernels.js";
@@ -19,6 +20,7 @@ import {
   type Pfn,
   type ThreadId,
   WASM_PAGE_SIZE,
+  type WordIndex,
 } from "./units.js";
 
 /** A block as this thread sees it. Views are made once: `memory.buffer` costs 20 ns a time. */
@@ -51,6 +53,22 @@ export interface Memory {
   /** By block number; grows when blocks are added. */
   readonly blocks: Block[];
   readonly kernels: PageKernels;
+  /** Private to the thread. */
+  readonly guestMode: GuestMode;
+}
+
+/** Which vCPUs the thread runs, and whether it is in guest mode at this moment (mm/tlb.ts). */
+export interface GuestMode {
+  /** Outermost section first. */
+  readonly sections: GuestModeVcpu[];
+  /** False also while the thread has left them all to wait. */
+  inside: boolean;
+}
+
+/** A vCPU of this thread, as far as leaving and re-entering guest mode goes. */
+export interface GuestModeVcpu {
+  leave(): void;
+  enter(): void;
 }
 
 /** What another thread needs to build its own view: structured-cloneable. */
@@ -107,6 +125,7 @@ export function attachMemory(
     wide: new Float64Array(handle.control.buffer),
     blocks,
     kernels: createKernels(blocks, layout, sizes.framesPerBlockShift),
+    guestMode: { sections: [], inside: false },
   };
 }
 
@@ -127,6 +146,16 @@ export function nodeOf(memory: Memory, pfn: Pfn): Nid {
 /** Number of the frame within its block. */
 export function frameInBlock(memory: Memory, pfn: Pfn): number {
   return pfn & (memory.blockLayout.frames - 1);
+}
+
+/** Index of the hot words of the frame's record in its block. */
+export function recordWord(memory: Memory, pfn: Pfn): WordIndex {
+  return memory.blockLayout.hot + frameInBlock(memory, pfn) * RECORD_WORDS;
+}
+
+/** Index of the cold word of the frame's record in its block. */
+export function coldWord(memory: Memory, pfn: Pfn): WordIndex {
+  return memory.blockLayout.cold + frameInBlock(memory, pfn);
 }
 
 /** Byte at which the frame's content begins in its block. */
