@@ -178,34 +178,39 @@ export const KNOB_MAX_PAGE_SHARING = 3;
 export const KNOB_WORDS = LINE_WORDS;
 
 // shard: scan state and counters of one ksmd                                       K, read by anybody
-export const SHARD_PHASE = 0; //            SCAN_IDLE, SCAN_VISIT
+export const SHARD_PHASE = 0; //            SCAN_IDLE, SCAN_HARVEST, SCAN_VISIT
 export const SHARD_GUEST = 1; //            guest under the cursor
-export const SHARD_SLOT = 2; //             next slot of that guest to visit
-export const SHARD_GUEST_END = 3; //        guests of this pass: those registered when it began
-export const SHARD_FULL_SCANS = 4;
-export const SHARD_PAGES_SHARED = 5;
-export const SHARD_PAGES_SHARING = 6;
-export const SHARD_PAGES_UNSHARED = 7;
-export const SHARD_RMAP_ITEMS = 8;
-export const SHARD_CHAINS = 9;
-export const SHARD_DUPS = 10;
-export const SHARD_ACTIVITY = 11; //        things done in this pass that keep it from being settled
-export const SHARD_HOT = 12; //             pages seen written in this pass, not counting the first sight
-export const SHARD_SETTLED_AT = 13; //      full_scans at the last pass without any of these, or 0
-export const SHARD_QUIET_AT = 14; //        the same, not counting SHARD_HOT
-export const SHARD_FREE_NODE = 15; //       first free stable node + 1
-export const SHARD_NEXT_NODE = 16; //       first stable node never used
-export const SHARD_SKIPPED_GUESTS = 17; //  harvests given up since creation
-export const SHARD_STUCK_VCPU = 18; //      the vCPU that caused the last of them + 1
-export const SHARD_RETRIES = 19; //         pages left for a second try within this pass
+export const SHARD_GFN = 2; //              next page of that guest to visit
+export const SHARD_GUEST_END = 3; //        guests of this pass: those there when it began
+export const SHARD_ROUND = 4; //            0, then a round for each time that pages are tried again
+export const SHARD_RETRIES = 5; //          pages that this round leaves to the next
+export const SHARD_ACTIVITY = 6; //         things done in this pass that keep it from being settled
+export const SHARD_REWRITTEN = 7; //        known pages seen written in this pass
+export const SHARD_SETTLED_AT = 8; //       full_scans after the last pass with neither, or 0
+export const SHARD_QUIET_AT = 9; //         full_scans after the last pass without activity, or 0
+export const SHARD_FULL_SCANS = 10;
+export const SHARD_PAGES_SHARED = 11;
+export const SHARD_PAGES_SHARING = 12;
+export const SHARD_PAGES_UNSHARED = 13;
+export const SHARD_RMAP_ITEMS = 14;
+export const SHARD_CHAINS = 15;
+export const SHARD_DUPS = 16;
+export const SHARD_FREE_NODE = 17; //       first free stable node + 1
+export const SHARD_NEXT_NODE = 18; //       first stable node never used
+export const SHARD_SKIPPED_GUESTS = 19; //  harvests given up since creation
+export const SHARD_STUCK_VCPU = 20; //      the vCPU that caused the last of them + 1
 export const SHARD_WORDS = LINE_WORDS;
 // the same shard's counters that outgrow 32 bits (float64)
 export const WIDE_PAGES_SCANNED = 0;
 export const WIDE_PAGES_HASHED = 1;
 export const WIDE_PAGES_MERGED = 2;
-export const WIDE_BUSY_MS = 3;
-export const WIDE_COMPARES = 4;
+export const WIDE_COMPARES = 3;
+export const WIDE_BUSY_MS = 4; //           time ksmd was not sleeping
 export const WIDE_COUNTERS = 8;
+
+export const SCAN_IDLE = 0;
+export const SCAN_HARVEST = 1;
+export const SCAN_VISIT = 2;
 
 // thread
 export const THREAD_STATE = 0; //           A  0 unused, 1 attached, 2 gone
@@ -255,14 +260,15 @@ export const ITEM_HASH_HIGH = 1;
 export const ITEM_STATE = 2; //    state and stable node
 export const ITEM_NEXT = 3; //     STABLE: next sharer + 1; UNSTABLE: next content of the same hash
 export const ITEM_WORDS = 4;
-//    31 ............................ 8 7 .... 3 2 0
-//   +---------------------------------+--------+---+
-//   |    stable node (STABLE only)    |   0    | s |
-//   +---------------------------------+--------+---+
+//    31 ............................ 8 7 .. 4 3 2 0
+//   +---------------------------------+------+-+---+
+//   |    stable node (STABLE only)    |  0   |T| s |    T: the hash is that of the page, until a harvest
+//   +---------------------------------+------+-+---+       sees D
 export const ITEM_UNSEEN = 0;
 export const ITEM_VOLATILE = 1;
 export const ITEM_UNSTABLE = 2;
 export const ITEM_STABLE = 3;
+export const ITEM_TRUSTED = 8;
 const ITEM_STATE_MASK = 7;
 const ITEM_NODE_SHIFT = 8;
 
@@ -324,6 +330,7 @@ export interface ControlLayout {
   readonly mergeable: number;
   readonly pending: number;
   readonly hot: number;
+  readonly visit: number;
   readonly stable: number;
   readonly words: number;
 }
@@ -355,6 +362,7 @@ export function controlLayout(sizes: Sizes): ControlLayout {
     mergeable: region(bitmap),
     pending: region(bitmap),
     hot: region(bitmap),
+    visit: region(bitmap),
     stable: region(sizes.stableNodes * STABLE_WORDS),
     words: alignUp(next, WASM_PAGE_SIZE / 4),
   };

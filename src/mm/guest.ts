@@ -16,6 +16,7 @@ import { casWord, loadWord, plainLoad, plainStore, storeWord } from "../base/ato
 import {
   CHUNK_SHIFT,
   CHUNK_SLOTS,
+  ENGINE_GUESTS,
   GUEST_BASE,
   GUEST_FAMILY,
   GUEST_FAMILY_NEXT,
@@ -58,6 +59,21 @@ export function guestOfSlot(memory: Memory, slot: Slot): GuestId {
 export function guestIsLive(memory: Memory, guest: GuestId): boolean {
   // ORDER guest.see <- guest.publish
   return loadWord(memory.control, guestWord(memory, guest) + GUEST_STATE) === GUEST_LIVE;
+}
+
+/** Guests ever created: their numbers are below this. Not all of them need be live. */
+export function guestCount(memory: Memory): number {
+  // ORDER guests.count <- guests.claim
+  return loadWord(memory.control, memory.layout.engine + ENGINE_GUESTS);
+}
+
+/** Takes the next guest number; NONE: the table is full. By the thread that creates guests. */
+export function claimGuest(memory: Memory): GuestId {
+  const guest = guestCount(memory);
+  if (guest >= memory.sizes.guests) return NONE;
+  // ORDER guests.claim -> guests.count: the record is still UNUSED; else a scan reads one of before.
+  storeWord(memory.control, memory.layout.engine + ENGINE_GUESTS, guest + 1);
+  return guest;
 }
 
 /** Slots that a guest of `pages` pages takes. */

@@ -28,7 +28,7 @@ import { GUEST_LIMBO, SHOOTDOWN_ALL } from "../base/layout.js";
 import { blockOf, coldWord, type Memory } from "../base/memory.js";
 import { type GuestId, NONE, type Pfn } from "../base/units.js";
 import { putPage } from "./frames.js";
-import { guestIsLive, guestWord } from "./guest.js";
+import { guestCount, guestIsLive, guestWord } from "./guest.js";
 import { awaitShootdown, beginShootdown } from "./shootdown.js";
 
 function linkWord(memory: Memory, pfn: Pfn): number {
@@ -95,7 +95,7 @@ export function drainLimbo(memory: Memory, guest: GuestId, timeoutMs: number): n
 /** The same for every guest: at the end of a pass, when ksmd goes idle, and before "no frame" is reported. */
 export function drainAllLimbo(memory: Memory, timeoutMs: number): number {
   let released = 0;
-  for (let guest = 0; guest < memory.sizes.guests; guest++) {
+  for (let guest = 0; guest < guestCount(memory); guest++) {
     if (guestIsLive(memory, guest)) released += drainLimbo(memory, guest, timeoutMs);
   }
   return released;

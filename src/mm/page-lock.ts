@@ -20,7 +20,7 @@
  * LINUX   lock_page, trylock_page, unlock_page; Drepper, "Futexes are tricky", mutex 2.
  */
 import { assert } from "../base/assert.js";
-import { casWord, exchangeWord, loadWord, notifyWord, waitWord } from "../base/atomics.js";
+import { casWord, exchangeWord, loadWord, notifyWord } from "../base/atomics.js";
 import {
   LOCK_FREE,
   LOCK_HELD,
@@ -31,6 +31,7 @@ import {
 } from "../base/layout.js";
 import { blockOf, type Memory, recordWord } from "../base/memory.js";
 import type { Pfn } from "../base/units.js";
+import { sleepWhile } from "./wait.js";
 
 /** The word of a lock that this thread holds. */
 function owned(memory: Memory, state: number): number {
@@ -59,7 +60,7 @@ export function lockPage(memory: Memory, pfn: Pfn): void {
     // ORDER lock.sleep <-> lock.drop, lock.wake: marked before sleeping, and asleep only while the mark
     // stands; else the unlock falls between and nobody wakes us.
     if (seen === marked || casWord(words, index, seen, marked) === seen) {
-      waitWord(words, index, marked, Number.POSITIVE_INFINITY);
+      sleepWhile(memory, words, index, marked);
     }
   }
 }

@@ -32,7 +32,7 @@
  * LINUX   pte_t, migration entries (swapops.h), ptep_get_and_clear, pte_same.
  */
 import { assert } from "../base/assert.js";
-import { addWord, casWord, exchangeWord, loadWord, notifyWord, waitWord } from "../base/atomics.js";
+import { addWord, casWord, exchangeWord, loadWord, notifyWord } from "../base/atomics.js";
 import {
   ENGINE_KSM_PTES,
   PTE_ENTRY,
@@ -43,6 +43,7 @@ import {
 } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
 import type { Slot } from "../base/units.js";
+import { sleepWhile } from "./wait.js";
 
 export function pteIsPresent(pte: number): boolean {
   return (pte & PTE_STATE_MASK) === PTE_PRESENT;
@@ -141,5 +142,5 @@ export function waitForEntry(memory: Memory, slot: Slot, pte: number): void {
   // ORDER pte.mark <-> pte.finish: marked before sleeping; else the owner does not know to wake us.
   if (pte !== marked && casWord(memory.control, index, pte, marked) !== pte) return;
   // ORDER pte.sleep <-> pte.wake: asleep only while the marked entry stands.
-  waitWord(memory.control, index, marked, Number.POSITIVE_INFINITY);
+  sleepWhile(memory, memory.control, index, marked);
 }

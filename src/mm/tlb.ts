@@ -62,6 +62,8 @@ export interface Tlb extends GuestModeVcpu {
   depth: number;
   /** The last shootdown number seen. */
   ack: number;
+  /** The vCPU was given back: no access from here on. */
+  closed: boolean;
 }
 
 /** `limit` outside guest mode: no address is at or below it, nor 3 bytes above. */
@@ -84,6 +86,7 @@ export function createTlb(memory: Memory, vcpu: VcpuId): Tlb {
     limit: OUTSIDE,
     depth: 0,
     ack: shootdownSeq(memory, guest),
+    closed: false,
     enter: () => enter(tlb),
     leave: () => leave(tlb),
   };

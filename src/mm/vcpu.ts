@@ -297,7 +297,11 @@ export function unpin(tlb: Tlb, gfn: Gfn, pfn: Pfn): void {
 
 // --- errors --------------------------------------------------------------------------------------
 
+/** Throws unless the bytes lie in the guest and the vCPU is open. */
 export function checkRange(tlb: Tlb, address: number, length: number): void {
+  if (tlb.closed) {
+    throw new PagefoldError("PAGEFOLD_CLOSED", `vCPU ${tlb.vcpu} is closed; take another from its guest`);
+  }
   if (Number.isInteger(address) && address >= 0 && address + length <= tlb.bytes) return;
   throw new PagefoldError(
     "PAGEFOLD_BAD_ADDRESS",

@@ -1,0 +1,56 @@
+/**
+ * control - knob writes as ksmd executes them, between batches: all or nothing.
+ *
+ * LINUX   run_store, max_page_sharing_store and their neighbours.
+ */
+import { PagefoldError } from "../base/errors.js";
+import { SHARD_PAGES_SHARED } from "../base/layout.js";
+import { PAGE_SIZE } from "../base/units.js";
+import { checkKnobs, type Knobs, RUN_STOP, RUN_UNMERGE, readKnobs, writeKnobs } from "./knobs.js";
+import { unmergeEverything } from "./lifecycle.js";
+import { type Shard, shardWord } from "./shard.js";
+import { UNMERGE_NO_FRAME, UNMERGED, type UnmergeOutcome } from "./unmerge.js";
+
+/**
+ * Sets knobs. A value out of range is EINVAL, max_page_sharing while pages are merged EBUSY; both change
+ * nothing. run = 2 unmerges first, so that a limit set with it is free to change; writing 2 again does
+ * nothing. If it fails, run is 0 and the call may be repeated.
+ */
+export function setKnobs(shard: Shard, knobs: Partial<Knobs>): void {
+  const { memory } = shard;
+  checkKnobs(knobs);
+  const before = readKnobs(memory);
+  const unmerge = knobs.run === RUN_UNMERGE && before.run !== RUN_UNMERGE;
+  const limit = knobs.maxPageSharing ?? before.maxPageSharing;
+  const shared = shardWord(shard, SHARD_PAGES_SHARED);
+  if (limit !== before.maxPageSharing && shared > 0 && !unmerge) {
+    throw new PagefoldError(
+      "EBUSY",
+      `max_page_sharing cannot change while ${shared} frames are shared; set run to 2 first`,
+      { knob: "max_page_sharing", pages_shared: shared },
+    );
+  }
+  if (unmerge) {
+    const outcome = unmergeEverything(shard);
+    if (outcome !== UNMERGED) {
+      writeKnobs(memory, { run: RUN_STOP });
+      throw unmergeError(outcome);
+    }
+  }
+  writeKnobs(memory, knobs);
+}
+
+/** What the caller of a failed unmerge is told. */
+export function unmergeError(outcome: UnmergeOutcome): PagefoldError {
+  if (outcome === UNMERGE_NO_FRAME) {
+    return new PagefoldError(
+      "ENOMEM",
+      `unmerging ran out of ${PAGE_SIZE}-byte frames; what was unmerged stays so. ` +
+        "Give the engine more memoryPerNode, and repeat the call",
+    );
+  }
+  return new PagefoldError(
+    "PAGEFOLD_VCPU_STUCK",
+    "unmerging gave up: a vCPU reached no safepoint in time; call poll() in its loops, and repeat the call",
+  );
+}

@@ -1,0 +1,267 @@
+/**
+ * check - the audit of a whole machine: recounts every reference, mapping, sharer, counter and free frame
+ * from the ptes, and compares. For quiet moments: no guest access, pin or fault under way; ksmd between
+ * batches. It runs in ksmd's thread, which has the index.
+ */
+import { plainLoad } from "../base/atomics.js";
+import {
+  GUEST_LIMBO,
+  ITEM_STABLE,
+  ITEM_UNSEEN,
+  ITEM_UNSTABLE,
+  MAPPING_TAG_ANON,
+  MAPPING_TAG_KSM,
+  mappingId,
+  mappingTag,
+  PTE_MERGED,
+  PTE_NONE,
+  PTE_WRITABLE,
+  ptePfn,
+  SHARD_CHAINS,
+  SHARD_DUPS,
+  SHARD_NEXT_NODE,
+  SHARD_PAGES_SHARED,
+  SHARD_PAGES_SHARING,
+  SHARD_PAGES_UNSHARED,
+  SHARD_RMAP_ITEMS,
+} from "../base/layout.js";
+import { blockOf, coldWord, totalFrames } from "../base/memory.js";
+import { NONE, type Slot, type StableId } from "../base/units.js";
+import {
+  candidateContent,
+  findContent,
+  NO_CONTENT,
+  nextContent,
+  stableContent,
+} from "../ksm/content-index.js";
+import { hashHigh, hashLow, nodeOfItem, stableHashLow, stateOf } from "../ksm/item.js";
+import { type Shard, shardWord } from "../ksm/shard.js";
+import { keyOf, nextDup, nodeIsLive, nodeLength } from "../ksm/stable.js";
+import { frameIsFree, freeFrames } from "../mm/frames.js";
+import { guestBase, guestCount, guestIsLive, guestPages, guestWord } from "../mm/guest.js";
+import { namedFrame } from "../mm/keyhole.js";
+import { pageIsLocked } from "../mm/page-lock.js";
+import { readMapping } from "../mm/page-mapping.js";
+import { mapcount, pageRef } from "../mm/page-ref.js";
+import { ksmPtes, pteIsPresent, readPte } from "../mm/pte.js";
+import { firstSharer, nextSharer } from "../mm/rmap.js";
+
+/** What an audit found. `clean` is `problems.length === 0`. */
+export interface CheckReport {
+  readonly clean: boolean;
+  /** One line each, beginning with the number of the invariant; at most PROBLEMS_MAX. */
+  readonly problems: readonly string[];
+  readonly frames: number;
+  readonly pages: number;
+}
+
+const PROBLEMS_MAX = 50;
+
+/** Audits the machine; `pins` is how many pins are held on purpose. */
+export function checkMachine(shard: Shard, pins: number): CheckReport {
+  return new Audit(shard).run(pins);
+}
+
+class Audit {
+  private readonly problems: string[] = [];
+  private readonly maps: Int32Array;
+  private readonly writable: Uint8Array;
+  private readonly limbo: Int32Array;
+  private pages = 0;
+  private merged = 0;
+  private items = 0;
+  private unstable = 0;
+  private stable = 0;
+
+  constructor(private readonly shard: Shard) {
+    const frames = totalFrames(shard.memory);
+    this.maps = new Int32Array(frames);
+    this.writable = new Uint8Array(frames);
+    this.limbo = new Int32Array(frames);
+  }
+
+  run(pins: number): CheckReport {
+    const { memory } = this.shard;
+    for (let guest = 0; guest < guestCount(memory); guest++) {
+      if (guestIsLive(memory, guest)) this.checkGuest(guest);
+    }
+    this.checkFrames(pins);
+    this.checkNodes();
+    this.expect("PTE-5", "ksm_ptes", ksmPtes(memory), this.merged);
+    this.expectWord("STABLE-3", "rmap items", SHARD_RMAP_ITEMS, this.items);
+    this.expectWord("ITEM-1", "pages_unshared", SHARD_PAGES_UNSHARED, this.unstable);
+    return {
+      clean: this.problems.length === 0,
+      problems: this.problems,
+      frames: this.maps.length,
+      pages: this.pages,
+    };
+  }
+
+  private report(id: string, what: string): void {
+    if (this.problems.length < PROBLEMS_MAX) this.problems.push(`${id}: ${what}`);
+  }
+
+  private expect(id: string, what: string, actual: number, expected: number): void {
+    if (actual !== expected) this.report(id, `${what} is ${actual}, counted ${expected}`);
+  }
+
+  private expectWord(id: string, what: string, word: number, expected: number): void {
+    this.expect(id, what, shardWord(this.shard, word), expected);
+  }
+
+  private checkGuest(guest: number): void {
+    const { memory } = this.shard;
+    const base = guestBase(memory, guest);
+    for (let slot = base; slot < base + guestPages(memory, guest); slot++) {
+      this.checkPte(slot);
+      this.checkItem(slot);
+    }
+    let link = plainLoad(memory.control, guestWord(memory, guest) + GUEST_LIMBO);
+    while (link !== 0) {
+      const pfn = link - 1;
+      this.limbo[pfn] = (this.limbo[pfn] as number) + 1;
+      link = plainLoad(blockOf(memory, pfn).words, coldWord(memory, pfn));
+    }
+  }
+
+  private checkPte(slot: Slot): void {
+    const pte = readPte(this.shard.memory, slot);
+    if (pte === PTE_NONE) return;
+    this.pages++;
+    if (!pteIsPresent(pte)) {
+      this.report("PTE-4", `slot ${slot} is left an entry`);
+      return;
+    }
+    const pfn = ptePfn(pte);
+    this.maps[pfn] = (this.maps[pfn] as number) + 1;
+    if ((pte & PTE_WRITABLE) !== 0) this.writable[pfn] = 1;
+    if ((pte & PTE_MERGED) === 0) return;
+    this.merged++;
+    if ((pte & PTE_WRITABLE) !== 0) this.report("PTE-3", `slot ${slot} is merged and writable`);
+  }
+
+  private checkItem(slot: Slot): void {
+    const { memory, index } = this.shard;
+    const state = stateOf(memory, slot);
+    if (state !== ITEM_UNSEEN) this.items++;
+    if (state === ITEM_STABLE) {
+      this.stable++;
+      if (!nodeIsLive(memory, nodeOfItem(memory, slot))) {
+        this.report("ITEM-2", `slot ${slot} is on a dead node`);
+      }
+    }
+    if (state !== ITEM_UNSTABLE) return;
+    this.unstable++;
+    const found = this.isIndexed(
+      findContent(index, memory, hashLow(memory, slot), hashHigh(memory, slot)),
+      candidateContent(slot),
+    );
+    if (!found) this.report("ITEM-1", `candidate ${slot} is not in the index`);
+  }
+
+  private isIndexed(first: number, wanted: number): boolean {
+    for (let content = first; content !== NO_CONTENT; content = nextContent(this.shard.memory, content)) {
+      if (content === wanted) return true;
+    }
+    return false;
+  }
+
+  private checkFrames(pins: number): void {
+    const { memory } = this.shard;
+    let pinned = 0;
+    let free = 0;
+    for (let pfn = 0; pfn < this.maps.length; pfn++) {
+      const maps = this.maps[pfn] as number;
+      const ref = pageRef(memory, pfn);
+      const held = maps + (this.limbo[pfn] as number);
+      if (ref < held) this.report("REF-1", `frame ${pfn} has ref ${ref}, counted ${held}`);
+      else pinned += ref - held;
+      if (ref > 0) this.expect("REF-4", `mapcount of frame ${pfn}`, mapcount(memory, pfn), maps);
+      if (maps > 1 && this.writable[pfn] === 1) this.report("PTE-3", `frame ${pfn} is writable and shared`);
+      if (pageIsLocked(memory, pfn)) this.report("LOCK-1", `frame ${pfn} is left locked`);
+      if (frameIsFree(memory, pfn) !== (ref === 0)) this.report("FREE-1", `frame ${pfn}: free bit and ref ${ref}`);
+      if (ref === 0) free++;
+      this.checkMapping(pfn, ref);
+    }
+    this.expect("PIN-1", "references beyond mappings and limbo", pinned, pins);
+    this.expect("FREE-2", "free frames", freeFrames(memory, NONE), free);
+  }
+
+  private checkMapping(pfn: number, ref: number): void {
+    const { memory } = this.shard;
+    const mapping = readMapping(memory, pfn);
+    const tag = mappingTag(mapping);
+    if (ref === 0) {
+      if (mapping !== 0) this.report("MAP-1", `free frame ${pfn} has an owner`);
+    } else if (tag === MAPPING_TAG_KSM) {
+      const stable = mappingId(mapping);
+      const named = nodeIsLive(memory, stable) && keyOf(memory, stable) === mapping;
+      if (!named || namedFrame(memory, stable) !== pfn) {
+        this.report("MAP-2", `frame ${pfn} names node ${stable}, which does not name it`);
+      }
+    } else if (tag !== MAPPING_TAG_ANON) {
+      this.report("MAP-1", `frame ${pfn} is held by ${ref} and has no owner`);
+    }
+  }
+
+  private checkNodes(): void {
+    const { memory } = this.shard;
+    let shared = 0;
+    let sharers = 0;
+    let chains = 0;
+    let dups = 0;
+    for (let stable = 0; stable < shardWord(this.shard, SHARD_NEXT_NODE); stable++) {
+      if (!nodeIsLive(memory, stable)) continue;
+      shared++;
+      sharers += this.checkSharers(stable);
+      const ring = this.checkRing(stable);
+      dups += ring.nodes > 1 ? 1 : 0;
+      chains += ring.nodes > 1 && ring.named ? 1 : 0;
+    }
+    this.expect("ITEM-2", "pages on nodes", sharers, this.stable);
+    this.expectWord("STABLE-3", "pages_shared", SHARD_PAGES_SHARED, shared);
+    this.expectWord("STABLE-3", "pages_sharing", SHARD_PAGES_SHARING, sharers - shared);
+    this.expectWord("STABLE-3", "stable_node_chains", SHARD_CHAINS, chains);
+    this.expectWord("STABLE-3", "stable_node_dups", SHARD_DUPS, dups);
+  }
+
+  private checkSharers(stable: StableId): number {
+    const { memory } = this.shard;
+    const pfn = namedFrame(memory, stable);
+    const alive = readMapping(memory, pfn) === keyOf(memory, stable);
+    let length = 0;
+    for (let slot = firstSharer(memory, stable); slot !== NONE; slot = nextSharer(memory, slot)) {
+      length++;
+      const pte = readPte(memory, slot);
+      if (stateOf(memory, slot) !== ITEM_STABLE || nodeOfItem(memory, slot) !== stable) {
+        this.report("ITEM-2", `slot ${slot} is on node ${stable} and does not know it`);
+      }
+      if ((pte & PTE_MERGED) !== 0 && (!alive || ptePfn(pte) !== pfn)) {
+        this.report("STABLE-1", `slot ${slot} is merged, but not with node ${stable}`);
+      }
+    }
+    this.expect("STABLE-1", `length of node ${stable}`, nodeLength(memory, stable), length);
+    if (length === 0) this.report("STABLE-1", `node ${stable} has no sharer`);
+    return length;
+  }
+
+  /** Nodes of the ring, and whether the index names this one. */
+  private checkRing(stable: StableId): { nodes: number; named: boolean } {
+    const { memory, index } = this.shard;
+    const first = firstSharer(memory, stable);
+    if (first === NONE) return { nodes: 1, named: false };
+    const low = stableHashLow(memory, stable);
+    const contents = findContent(index, memory, low, hashHigh(memory, first));
+    let nodes = 0;
+    let fronts = 0;
+    let node = stable;
+    do {
+      nodes++;
+      if (this.isIndexed(contents, stableContent(node))) fronts++;
+      node = nextDup(memory, node);
+    } while (node !== stable && nodes <= this.maps.length);
+    if (fronts !== 1) this.report("INDEX-1", `the ring of node ${stable} has ${fronts} fronts`);
+    return { nodes, named: this.isIndexed(contents, stableContent(stable)) };
+  }
+}

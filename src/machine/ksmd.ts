@@ -1,0 +1,195 @@
+/**
+ * ksmd - the daemon: batches, sleep, commands between batches, requests answered at the end of passes.
+ *
+ * The loop is synchronous and never returns to its event loop until it is closed; messages are taken with
+ * receiveMessageOnPort between batches. Whoever posts one rings the bell, a shared word that ksmd sleeps on.
+ *
+ * OWNS    engine.wake
+ * ORDER   bell.ring <-> bell.look, bell.sleep
+ */
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import { addWord, loadWord, notifyWord, waitWord } from "../base/atomics.js";
+import {
+  ENGINE_WAKE,
+  SCAN_IDLE,
+  SHARD_FULL_SCANS,
+  SHARD_PHASE,
+  SHARD_QUIET_AT,
+  SHARD_SETTLED_AT,
+  WIDE_BUSY_MS,
+} from "../base/layout.js";
+import type { Memory } from "../base/memory.js";
+import { type Counters, readCounters } from "../ksm/counters.js";
+import { RUN_MERGE, readKnobs } from "../ksm/knobs.js";
+import { SCAN_MORE, SCAN_PASS_ENDED, type ScanOutcome, scanBatch } from "../ksm/scan.js";
+import { addWide, type Shard, shardWord } from "../ksm/shard.js";
+import {
+  type Command,
+  executeCommand,
+  notRunning,
+  type Request,
+  toWire,
+  type WireError,
+} from "./commands.js";
+
+export type ToKsmd =
+  | { readonly id: number; readonly command: Command }
+  | { readonly id: number; readonly request: Request }
+  | { readonly id: number; readonly cancel: number }
+  | { readonly close: true };
+
+export type FromKsmd =
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: WireError }
+  | { readonly pass: Counters };
+
+/** Pages between two looks at the messages when ksmd scans flat out. */
+const FLAT_OUT_PAGES = 8192;
+
+/** Wakes ksmd; after the message was posted. */
+export function ringBell(memory: Memory): void {
+  const bell = memory.layout.engine + ENGINE_WAKE;
+  // ORDER bell.ring <-> bell.look, bell.sleep: the message first; else ksmd looks, finds none, and sleeps on it.
+  addWord(memory.control, bell, 1);
+  notifyWord(memory.control, bell, Number.POSITIVE_INFINITY);
+}
+
+interface Waiting {
+  readonly id: number;
+  readonly request: Request;
+  /** full_scans at which a scan request is done; for `settled`, at which it was made. */
+  readonly since: number;
+}
+
+/** Runs ksmd on this thread until it is told to close. */
+export function runKsmd(shard: Shard, port: MessagePort): void {
+  new Ksmd(shard, port).run();
+}
+
+class Ksmd {
+  private waiting: Waiting[] = [];
+  private events = false;
+  private closing = false;
+
+  constructor(
+    private readonly shard: Shard,
+    private readonly port: MessagePort,
+  ) {}
+
+  run(): void {
+    const { memory } = this.shard;
+    const bell = memory.layout.engine + ENGINE_WAKE;
+    while (!this.closing) {
+      // ORDER bell.look <-> bell.ring: before the messages; one that comes later changes it, and the sleep
+      // below does not begin.
+      const rung = loadWord(memory.control, bell);
+      this.takeMessages();
+      if (this.closing) return;
+      const sleepMs = this.work();
+      // ORDER bell.sleep <-> bell.ring: asleep only while the bell is as it was before the messages were taken.
+      if (sleepMs > 0) waitWord(memory.control, bell, rung, sleepMs);
+    }
+  }
+
+  /** A batch; returns for how long to sleep then. */
+  private work(): number {
+    const knobs = readKnobs(this.shard.memory);
+    if (knobs.run !== RUN_MERGE) {
+      this.refuseWaiting();
+      return Number.POSITIVE_INFINITY;
+    }
+    const flatOut = this.waiting.some(({ request }) => request.kind === "scan");
+    const started = performance.now();
+    const outcome = scanBatch(this.shard, flatOut ? FLAT_OUT_PAGES : knobs.pagesToScan);
+    addWide(this.shard, WIDE_BUSY_MS, performance.now() - started);
+    if (outcome === SCAN_PASS_ENDED) this.endPass();
+    if (outcome !== SCAN_MORE && outcome !== SCAN_PASS_ENDED) return this.nothingToScan();
+    return flatOut ? 0 : knobs.sleepMillisecs;
+  }
+
+  /** There is no guest: requests are done, as nothing can change. */
+  private nothingToScan(): number {
+    for (const { id } of this.waiting.splice(0)) this.reply({ id, value: undefined });
+    return Number.POSITIVE_INFINITY;
+  }
+
+  private endPass(): void {
+    if (this.events) this.port.postMessage({ pass: readCounters(this.shard.memory) } satisfies FromKsmd);
+    this.waiting = this.waiting.filter((waiting) => {
+      const done = requestIsDone(this.shard, waiting.request, waiting.since);
+      if (done) this.reply({ id: waiting.id, value: undefined });
+      return !done;
+    });
+  }
+
+  private refuseWaiting(): void {
+    for (const { id } of this.waiting.splice(0)) this.reply({ id, error: toWire(notRunning()) });
+  }
+
+  private takeMessages(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.port) as { message: ToKsmd } | undefined;
+      if (received === undefined) return;
+      this.take(received.message);
+    }
+  }
+
+  private take(message: ToKsmd): void {
+    if ("close" in message) {
+      this.closing = true;
+    } else if ("cancel" in message) {
+      this.waiting = this.waiting.filter(({ id }) => id !== message.cancel);
+    } else if ("request" in message) {
+      const since = requestStart(this.shard, message.request);
+      this.waiting.push({ id: message.id, request: message.request, since });
+    } else {
+      this.execute(message.id, message.command);
+    }
+  }
+
+  private execute(id: number, command: Command): void {
+    if (command.kind === "events") this.events = command.on;
+    try {
+      this.reply({ id, value: executeCommand(this.shard, command) });
+    } catch (error) {
+      this.reply({ id, error: toWire(error) });
+    }
+  }
+
+  private reply(message: FromKsmd): void {
+    this.port.postMessage(message);
+  }
+}
+
+/** What `since` of a request is: a pass that is under way does not count. */
+export function requestStart(shard: Shard, request: Request): number {
+  const passes = shardWord(shard, SHARD_FULL_SCANS);
+  if (request.kind === "settled") return passes;
+  const underWay = shardWord(shard, SHARD_PHASE) === SCAN_IDLE ? 0 : 1;
+  return passes + underWay + request.passes;
+}
+
+/** At the end of a pass: is the request done? */
+export function requestIsDone(shard: Shard, request: Request, since: number): boolean {
+  const passes = shardWord(shard, SHARD_FULL_SCANS);
+  if (request.kind === "scan") return passes >= since;
+  const word = request.ignoreVolatile ? SHARD_QUIET_AT : SHARD_SETTLED_AT;
+  return passes > since && shardWord(shard, word) === passes;
+}
+
+/** Runs passes on the calling thread until the request is done. */
+export function scanUntilDone(shard: Shard, request: Request, onPass: () => void): void {
+  if (readKnobs(shard.memory).run !== RUN_MERGE) throw notRunning();
+  const since = requestStart(shard, request);
+  for (let done = request.kind === "scan" && request.passes === 0; !done; ) {
+    const started = performance.now();
+    const outcome: ScanOutcome = scanBatch(shard, FLAT_OUT_PAGES);
+    addWide(shard, WIDE_BUSY_MS, performance.now() - started);
+    if (outcome === SCAN_PASS_ENDED) {
+      onPass();
+      done = requestIsDone(shard, request, since);
+    } else if (outcome !== SCAN_MORE) {
+      return;
+    }
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * options - what an engine is created with, checked and made into sizes.
+ */
+import { randomInt } from "node:crypto";
+import { PagefoldError } from "../base/errors.js";
+import type { Sizes } from "../base/layout.js";
+import type { Patience } from "../base/memory.js";
+import { type Nid, NUMBER_MAX, PAGE_SHIFT, PAGE_SIZE } from "../base/units.js";
+import {
+  type HashName,
+  type KernelImplementation,
+  type KernelSpec,
+  resolveKernels,
+} from "../kernels/options.js";
+import { KNOB_DEFAULTS, type Knobs, checkKnobs } from "../ksm/knobs.js";
+import { slotsFor } from "../mm/guest.js";
+
+export interface EngineOptions {
+  /** NUMA nodes, 1 to 64: each a worker with memory of its own. Default 1. */
+  readonly nodes?: number;
+  /** Bytes of frames on each node, rounded up to whole blocks. Default 64 MiB. */
+  readonly memoryPerNode?: number;
+  /** Bytes of frames in a block: a power of two from 64 KiB to 1 GiB. Default 64 MiB, less for small nodes. */
+  readonly blockBytes?: number;
+  /** Bytes of all guests together. Default eight times the memory of the nodes. */
+  readonly maxGuestBytes?: number;
+  /** Guests at most. Default 1,024. */
+  readonly maxGuests?: number;
+  /** vCPUs at most, over all guests. Default 256. */
+  readonly maxVcpus?: number;
+  /** Threads attached at most, the engine's own included. Default 32. */
+  readonly maxThreads?: number;
+  /** Workers for the nodes and for ksmd. Without, everything runs in calls, deterministically. Default true. */
+  readonly workers?: boolean;
+  /** Default "auto": simd, or scalar where WebAssembly has no SIMD. */
+  readonly kernels?: KernelImplementation | "auto";
+  /** Default "auto": xxh3-64 (xxh64 with xxhash-wasm). */
+  readonly hash?: HashName | "auto";
+  /** Seed of the hash, 0 to 2^48 - 1. Default: random, so that no guest can prepare collisions. */
+  readonly seed?: number;
+  /** ksmd's knobs from the start; others have the kernel's defaults (run 0: stopped). */
+  readonly ksm?: Partial<Knobs>;
+  /** Milliseconds ksmd waits for a vCPU to reach a safepoint before it leaves its guest out of the pass. Default 20. */
+  readonly scanTimeout?: number;
+  /** Milliseconds a write fault waits for a sibling vCPU before it throws PAGEFOLD_VCPU_STUCK. Default 5,000. */
+  readonly faultTimeout?: number;
+  /** Closes the engine when aborted. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options with every default filled in and every consequence computed. */
+export interface EngineConfig {
+  readonly sizes: Sizes;
+  readonly patience: Patience;
+  readonly blockNodes: readonly Nid[];
+  readonly kernels: KernelSpec;
+  readonly knobs: Knobs;
+  readonly workers: boolean;
+}
+
+const BLOCK_BYTES = 64 * 2 ** 20;
+const NODES_MAX = 64;
+/** Polls of a vCPU word before sleeping: about 2 us. */
+const POLLS = 200;
+
+export function resolveOptions(options: EngineOptions): EngineConfig {
+  const nodes = integer("nodes", options.nodes, 1, 1, NODES_MAX);
+  const frames = NUMBER_MAX * PAGE_SIZE;
+  const perNode = integer("memoryPerNode", options.memoryPerNode, BLOCK_BYTES, PAGE_SIZE, frames / nodes);
+  const blockBytes = resolveBlockBytes(options.blockBytes, perNode);
+  const blocksPerNode = Math.ceil(perNode / blockBytes);
+  const blocks = blocksPerNode * nodes;
+  const threads = integer("maxThreads", options.maxThreads, 32, nodes + 2, 256);
+  const guests = integer("maxGuests", options.maxGuests, 1024, 1, 2 ** 16);
+  const slots = resolveSlots(options.maxGuestBytes, blocks * blockBytes, guests);
+  const knobs = { ...KNOB_DEFAULTS, ...options.ksm };
+  checkKnobs(knobs);
+  const seed = integer("seed", options.seed, randomInt(2 ** 48 - 1), 0, 2 ** 48 - 1);
+  return {
+    sizes: {
+      framesPerBlockShift: Math.log2(blockBytes) - PAGE_SHIFT,
+      blocks,
+      nodes,
+      shards: 1,
+      threads,
+      guests,
+      vcpus: integer("maxVcpus", options.maxVcpus, 256, 1, 2 ** 14),
+      slots,
+      // A node has a sharer at least, and a page shares one frame at most.
+      stableNodes: slots,
+    },
+    patience: {
+      polls: POLLS,
+      scanMs: integer("scanTimeout", options.scanTimeout, 20, 0, 2 ** 31 - 1),
+      faultMs: integer("faultTimeout", options.faultTimeout, 5000, 0, 2 ** 31 - 1),
+    },
+    blockNodes: Array.from({ length: blocks }, (_, block) => Math.floor(block / blocksPerNode)),
+    kernels: resolveKernels({
+      kernels: options.kernels,
+      hash: options.hash,
+      seed: [seed | 0, Math.floor(seed / 2 ** 32)],
+    }),
+    knobs,
+    workers: options.workers ?? true,
+  };
+}
+
+function integer(
+  name: string,
+  value: number | undefined,
+  fallback: number,
+  min: number,
+  max: number,
+): number {
+  if (value === undefined) return fallback;
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  throw new PagefoldError(
+    "PAGEFOLD_BAD_OPTION",
+    `${name} must be an integer from ${min} to ${max}, not ${value}`,
+    { option: name, value, min, max },
+  );
+}
+
+function resolveBlockBytes(value: number | undefined, perNode: number): number {
+  if (value === undefined) {
+    const wanted = 2 ** Math.ceil(Math.log2(perNode));
+    return Math.max(64 * 1024, Math.min(BLOCK_BYTES, wanted));
+  }
+  const bytes = integer("blockBytes", value, BLOCK_BYTES, 64 * 1024, 2 ** 30);
+  if (Number.isInteger(Math.log2(bytes))) return bytes;
+  throw new PagefoldError("PAGEFOLD_BAD_OPTION", `blockBytes must be a power of two, not ${bytes}`, {
+    option: "blockBytes",
+    value,
+  });
+}
+
+/** Slots of all guests: as asked, or eight times the frames, and a chunk for each of a few small guests. */
+function resolveSlots(bytes: number | undefined, memory: number, guests: number): number {
+  const max = NUMBER_MAX * PAGE_SIZE;
+  const wanted = integer("maxGuestBytes", bytes, Math.min(8 * memory, max), PAGE_SIZE, max);
+  const chunksForAll = slotsFor(wanted / PAGE_SIZE) + slotsFor(1) * guests;
+  return Math.min(NUMBER_MAX + 1, chunksForAll);
+}
