@@ -161,6 +161,7 @@ export const ENGINE_STATE = 0; //           A  ENGINE_OPEN, ENGINE_CLOSING, ENGI
 export const ENGINE_THREADS = 1; //         A  threads attached so far
 export const ENGINE_VCPUS = 2; //           A  vCPUs created so far
 export const ENGINE_GUESTS = 3; //          A  guests created so far
+export const ENGINE_PINS = 4; //            A  pages pinned at this moment (a counter)
 export const ENGINE_WAKE = LINE_WORDS; //   A  ksmd sleeps here
 export const ENGINE_KSM_PTES = 2 * LINE_WORDS; // A  ptes with M
 export const ENGINE_COW_KSM = 3 * LINE_WORDS; //  A  copies made of KSM frames by write faults

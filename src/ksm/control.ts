@@ -6,7 +6,8 @@
 import { PagefoldError } from "../base/errors.js";
 import { SHARD_PAGES_SHARED } from "../base/layout.js";
 import { PAGE_SIZE } from "../base/units.js";
-import { checkKnobs, type Knobs, RUN_STOP, RUN_UNMERGE, readKnobs, writeKnobs } from "./knobs.js";
+import { drainAllLimbo } from "../mm/limbo.js";
+import { checkKnobs, type Knobs, RUN_MERGE, RUN_STOP, RUN_UNMERGE, readKnobs, writeKnobs } from "./knobs.js";
 import { unmergeEverything } from "./lifecycle.js";
 import { type Shard, shardWord } from "./shard.js";
 import { UNMERGE_NO_FRAME, UNMERGED, type UnmergeOutcome } from "./unmerge.js";
@@ -38,6 +39,8 @@ export function setKnobs(shard: Shard, knobs: Partial<Knobs>): void {
     }
   }
   writeKnobs(memory, knobs);
+  // Idle, nobody else would free what merging left in limbo.
+  if (readKnobs(memory).run !== RUN_MERGE) drainAllLimbo(memory, memory.patience.scanMs);
 }
 
 /** What the caller of a failed unmerge is told. */

@@ -5,6 +5,7 @@
  */
 import { plainLoad } from "../base/atomics.js";
 import {
+  ENGINE_PINS,
   GUEST_LIMBO,
   ITEM_STABLE,
   ITEM_UNSEEN,
@@ -57,9 +58,8 @@ export interface CheckReport {
 
 const PROBLEMS_MAX = 50;
 
-/** Audits the machine; `pins` is how many pins are held on purpose. */
-export function checkMachine(shard: Shard, pins: number): CheckReport {
-  return new Audit(shard).run(pins);
+export function checkMachine(shard: Shard): CheckReport {
+  return new Audit(shard).run();
 }
 
 class Audit {
@@ -80,12 +80,12 @@ class Audit {
     this.limbo = new Int32Array(frames);
   }
 
-  run(pins: number): CheckReport {
+  run(): CheckReport {
     const { memory } = this.shard;
     for (let guest = 0; guest < guestCount(memory); guest++) {
       if (guestIsLive(memory, guest)) this.checkGuest(guest);
     }
-    this.checkFrames(pins);
+    this.checkFrames();
     this.checkNodes();
     this.expect("PTE-5", "ksm_ptes", ksmPtes(memory), this.merged);
     this.expectWord("STABLE-3", "rmap items", SHARD_RMAP_ITEMS, this.items);
@@ -167,7 +167,7 @@ class Audit {
     return false;
   }
 
-  private checkFrames(pins: number): void {
+  private checkFrames(): void {
     const { memory } = this.shard;
     let pinned = 0;
     let free = 0;
@@ -184,6 +184,7 @@ class Audit {
       if (ref === 0) free++;
       this.checkMapping(pfn, ref);
     }
+    const pins = plainLoad(memory.control, memory.layout.engine + ENGINE_PINS);
     this.expect("PIN-1", "references beyond mappings and limbo", pinned, pins);
     this.expect("FREE-2", "free frames", freeFrames(memory, NONE), free);
   }

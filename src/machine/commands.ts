@@ -16,7 +16,7 @@ export type Command =
   | { readonly kind: "set"; readonly knobs: Partial<Knobs> }
   | { readonly kind: "mergeable"; readonly guest: GuestId; readonly from: Gfn; readonly to: Gfn }
   | { readonly kind: "unmergeable"; readonly guest: GuestId; readonly from: Gfn; readonly to: Gfn }
-  | { readonly kind: "check"; readonly pins: number }
+  | { readonly kind: "check" }
   | { readonly kind: "report" }
   | { readonly kind: "events"; readonly on: boolean };
 
@@ -37,7 +37,7 @@ export function executeCommand(shard: Shard, command: Command): unknown {
       return undefined;
     }
     case "check":
-      return checkMachine(shard, command.pins);
+      return checkMachine(shard);
     case "report":
       return reportMachine(shard);
     case "events":

@@ -12,7 +12,7 @@ import {
   SHARD_PAGES_UNSHARED,
 } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
-import { type GuestId, NONE, PAGE_SIZE, type StableId } from "../base/units.js";
+import { type GuestId, PAGE_SIZE, type StableId } from "../base/units.js";
 import {
   contentIsStable,
   contentNumber,

@@ -81,16 +81,22 @@ export function slotsFor(pages: number): number {
   return Math.ceil(pages / CHUNK_SLOTS) * CHUNK_SLOTS;
 }
 
-/** Writes the record of a new guest and makes it live. It is a family of its own. */
+/** Writes the record of a new guest and makes it live, all of it mergeable or not. It is a family of its own. */
 export function initGuest(
   memory: Memory,
   guest: GuestId,
   base: Slot,
   pages: number,
   node: Nid,
+  mergeable = true,
 ): void {
   const { control, layout } = memory;
   const record = guestWord(memory, guest);
+  for (let gfn = 0; mergeable && gfn < pages; gfn += 32) {
+    const bits = Math.min(32, pages - gfn);
+    const word = layout.mergeable + ((base + gfn) >>> 5);
+    plainStore(control, word, bits === 32 ? -1 : (1 << bits) - 1);
+  }
   for (let chunk = base >>> CHUNK_SHIFT; chunk << CHUNK_SHIFT < base + pages; chunk++) {
     plainStore(control, layout.chunkOwners + chunk, guest + 1);
   }

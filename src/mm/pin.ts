@@ -1,7 +1,7 @@
 /**
  * pin - a frame reference held outside the page table: a device, or a caller that wants the bytes in place.
  *
- * OWNS    nothing: it works through pte and ref
+ * OWNS    engine.pins; else it works through pte and ref
  *
  *   pin     make the pte W (unshare, for reading too); get the frame; *then* set D by CAS, or read the
  *           word again if D was set; changed: undo, again
@@ -18,7 +18,8 @@
  * MODEL   test/model/pin.test.ts
  * LINUX   gup_fast_pte_range, FOLL_PIN, unpin_user_page_range_dirty_lock.
  */
-import { PTE_DIRTY, PTE_NONE, PTE_WRITABLE, ptePfn } from "../base/layout.js";
+import { countWord } from "../base/atomics.js";
+import { ENGINE_PINS, PTE_DIRTY, PTE_NONE, PTE_WRITABLE, ptePfn } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
 import { NONE, type Pfn, type Slot } from "../base/units.js";
 import { breakCow, FAULT_RETRY, type FaultOutcome, populatePage } from "./fault.js";
@@ -35,7 +36,10 @@ export function pinPage(memory: Memory, slot: Slot, failure: { outcome: FaultOut
     if ((pte & PTE_WRITABLE) === 0 || !pteIsPresent(pte)) continue;
     const pfn = ptePfn(pte);
     if (tryGetPage(memory, pfn) !== REF_HELD) continue;
-    if (markDirty(memory, slot, pte)) return pfn;
+    if (markDirty(memory, slot, pte)) {
+      countWord(memory.control, memory.layout.engine + ENGINE_PINS, 1);
+      return pfn;
+    }
     putPage(memory, pfn);
   }
 }
@@ -68,4 +72,5 @@ export function unpinPage(memory: Memory, slot: Slot, pfn: Pfn): void {
     if (dirty || casPte(memory, slot, pte, pte | PTE_DIRTY)) break;
   }
   putPage(memory, pfn);
+  countWord(memory.control, memory.layout.engine + ENGINE_PINS, -1);
 }

@@ -1,0 +1,28 @@
+/**
+ * pagefold - merges equal pages of guest memory in the background, while guests keep writing.
+ *
+ * `createEngine` makes a machine of nodes and guests; `attachEngine` joins it from a worker of yours.
+ */
+export { ERROR_CODES, type ErrorCode, InvariantError, PagefoldError } from "./base/errors.js";
+export { PAGE_SIZE } from "./base/units.js";
+export type { HashName, KernelImplementation } from "./kernels/options.js";
+export type { Counters } from "./ksm/counters.js";
+export type { Knobs } from "./ksm/knobs.js";
+export { AttachedEngine, attachEngine } from "./machine/attach.js";
+export type { CallOptions } from "./machine/channel.js";
+export type { CheckReport } from "./machine/check.js";
+export {
+  createEngine,
+  Engine,
+  type EngineEvents,
+  type GuestOptions,
+  type Ksm,
+} from "./machine/engine.js";
+export { type EngineGuest, Guest } from "./machine/guest.js";
+export type { EngineHandle } from "./machine/handle.js";
+export type { EngineOptions } from "./machine/options.js";
+export type { Pin, PinnedPage } from "./machine/pin.js";
+export type { GuestProgram, ProgramContext } from "./machine/program.js";
+export type { GuestReport, HistogramRow, Report } from "./machine/report.js";
+export type { FrameStats, Stats } from "./machine/stats.js";
+export type { Vcpu } from "./machine/vcpu.js";

@@ -1,0 +1,57 @@
+/**
+ * attach - joining an engine from a worker that the embedder owns.
+ */
+import type { Memory } from "../base/memory.js";
+import { NONE, type GuestId, type ThreadId } from "../base/units.js";
+import { disownVcpu, vcpuOwner } from "../mm/shootdown.js";
+import { vcpuCount } from "../mm/vcpu.js";
+import { Guest } from "./guest.js";
+import { attachHandle, type EngineHandle } from "./handle.js";
+import { readStats, type Stats } from "./stats.js";
+
+/** An engine as a thread that joined it sees it: guests and their vCPUs, and statistics. */
+export class AttachedEngine {
+  /** This thread's number in the engine. */
+  readonly thread: ThreadId;
+  readonly #memory: Memory;
+  readonly #guests = new Map<GuestId, Guest>();
+
+  /** @internal */
+  constructor(memory: Memory) {
+    this.#memory = memory;
+    this.thread = memory.thread;
+  }
+
+  /** The guest with this number. */
+  guest(id: GuestId): Guest {
+    const known = this.#guests.get(id);
+    if (known !== undefined) return known;
+    const guest = new Guest(this.#memory, id);
+    this.#guests.set(id, guest);
+    return guest;
+  }
+
+  stats(): Stats {
+    return readStats(this.#memory);
+  }
+
+  /** Gives this thread's vCPUs back. To be called before the thread ends; closing twice is fine. */
+  close(): void {
+    for (const guest of this.#guests.values()) guest.close();
+    this.#guests.clear();
+    disownThread(this.#memory, this.thread);
+  }
+}
+
+/** Joins the engine of `handle` from this thread. The engine must outlive its use here. */
+export async function attachEngine(handle: EngineHandle): Promise<AttachedEngine> {
+  return new AttachedEngine(await attachHandle(handle));
+}
+
+/** The vCPUs of a thread that is gone count as outside guest mode, and others may take them. */
+export function disownThread(memory: Memory, thread: ThreadId): void {
+  if (thread === NONE) return;
+  for (let vcpu = 0; vcpu < vcpuCount(memory); vcpu++) {
+    if (vcpuOwner(memory, vcpu) === thread) disownVcpu(memory, vcpu);
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * crew - who does the work of an engine: this thread alone, or workers.
+ */
+import { PagefoldError } from "../base/errors.js";
+import type { Memory } from "../base/memory.js";
+import type { GuestId, Nid, ThreadId } from "../base/units.js";
+import { type Counters, readCounters } from "../ksm/counters.js";
+import { createShard, type Shard } from "../ksm/shard.js";
+import { type CallOptions, Channel } from "./channel.js";
+import { type Command, executeCommand, type Request } from "./commands.js";
+import type { EngineHandle } from "./handle.js";
+import { type FromKsmd, ringBell, scanUntilDone, type ToKsmd } from "./ksmd.js";
+import { runProgram } from "./program.js";
+import { startTopology, type Topology } from "./topology.js";
+import type { ToNode } from "./worker.js";
+
+export interface Crew {
+  command(command: Command, options?: CallOptions): Promise<unknown>;
+  request(request: Request, options?: CallOptions): Promise<unknown>;
+  requestSync(request: Request): void;
+  runProgram(guest: GuestId, node: Nid, url: string, args: unknown, options?: CallOptions): Promise<unknown>;
+  /** Somebody listens to passes from now on. */
+  wantEvents(): void;
+  /** Rejects all calls from now on. */
+  fail(error: Error): void;
+  close(error: Error): Promise<void>;
+}
+
+/** Everything in the calling thread: no workers, no time, no chance. */
+export class LocalCrew implements Crew {
+  readonly #shard: Shard;
+  readonly #onPass: (counters: Counters) => void;
+  #failed: Error | null = null;
+
+  constructor(memory: Memory, onPass: (counters: Counters) => void) {
+    this.#shard = createShard(memory, 0);
+    this.#onPass = onPass;
+  }
+
+  async command(command: Command, options: CallOptions = {}): Promise<unknown> {
+    options.signal?.throwIfAborted();
+    this.#checkOpen();
+    return executeCommand(this.#shard, command);
+  }
+
+  async request(request: Request, options: CallOptions = {}): Promise<unknown> {
+    options.signal?.throwIfAborted();
+    this.requestSync(request);
+    return undefined;
+  }
+
+  requestSync(request: Request): void {
+    this.#checkOpen();
+    scanUntilDone(this.#shard, request, () => this.#onPass(readCounters(this.#shard.memory)));
+  }
+
+  async runProgram(
+    guest: GuestId,
+    _node: Nid,
+    url: string,
+    args: unknown,
+    options: CallOptions = {},
+  ): Promise<unknown> {
+    options.signal?.throwIfAborted();
+    this.#checkOpen();
+    return runProgram(this.#shard.memory, guest, url, args);
+  }
+
+  wantEvents(): void {}
+
+  fail(error: Error): void {
+    this.#failed ??= error;
+  }
+
+  async close(error: Error): Promise<void> {
+    this.fail(error);
+  }
+
+  #checkOpen(): void {
+    if (this.#failed !== null) throw this.#failed;
+  }
+}
+
+export interface CrewEvents {
+  readonly onPass: (counters: Counters) => void;
+  readonly onDeath: (actor: string, thread: ThreadId | null, cause: Error) => void;
+}
+
+/** A worker for each node and one for ksmd. */
+export class HiredCrew implements Crew {
+  readonly #topology: Topology;
+  readonly #ksmd: Channel<ToKsmd, FromKsmd>;
+  readonly #nodes: readonly Channel<ToNode>[];
+
+  private constructor(memory: Memory, topology: Topology, onPass: CrewEvents["onPass"]) {
+    this.#topology = topology;
+    this.#ksmd = new Channel<ToKsmd, FromKsmd>(
+      topology.ksmd.port,
+      () => ringBell(memory),
+      (event) => {
+        if ("pass" in event) onPass(event.pass);
+      },
+    );
+    const nothing = (): void => {};
+    this.#nodes = topology.nodes.map(({ port }) => new Channel<ToNode>(port, nothing, nothing));
+  }
+
+  static async hire(memory: Memory, handle: EngineHandle, events: CrewEvents): Promise<HiredCrew> {
+    const topology = await startTopology(handle, memory.sizes.nodes, events.onDeath);
+    return new HiredCrew(memory, topology, events.onPass);
+  }
+
+  command(command: Command, options?: CallOptions): Promise<unknown> {
+    return this.#ksmd.call((id) => ({ id, command }), options);
+  }
+
+  request(request: Request, options?: CallOptions): Promise<unknown> {
+    return this.#ksmd.call((id) => ({ id, request }), options);
+  }
+
+  requestSync(): void {
+    throw new PagefoldError(
+      "PAGEFOLD_HAS_WORKERS",
+      "scanSync is for an engine without workers; here ksmd scans in its own: await scan()",
+    );
+  }
+
+  runProgram(
+    guest: GuestId,
+    node: Nid,
+    program: string,
+    args: unknown,
+    options?: CallOptions,
+  ): Promise<unknown> {
+    const channel = this.#nodes[node] as Channel<ToNode>;
+    return channel.call((id) => ({ id, guest, program, args }), options);
+  }
+
+  wantEvents(): void {
+    void this.command({ kind: "events", on: true }).catch(() => {});
+  }
+
+  fail(error: Error): void {
+    for (const channel of this.#channels()) channel.fail(error);
+  }
+
+  async close(error: Error): Promise<void> {
+    this.fail(error);
+    this.#ksmd.post({ close: true });
+    for (const node of this.#nodes) node.post({ close: true });
+    await this.#topology.stop();
+    for (const channel of this.#channels()) channel.close(error);
+  }
+
+  #channels(): readonly Channel<never, never>[] {
+    return [this.#ksmd, ...this.#nodes] as unknown as Channel<never, never>[];
+  }
+}

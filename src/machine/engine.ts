@@ -1,0 +1,271 @@
+/**
+ * engine - the public object: creates the machine, supervises its workers, passes calls on to ksmd.
+ *
+ * Never on a hot path: guests are read and written by the threads that hold their vCPUs.
+ */
+import { EventEmitter } from "node:events";
+import { PagefoldError } from "../base/errors.js";
+import { createMemoryHandle, type Memory } from "../base/memory.js";
+import { type Nid, pagesFor, type Slot, type ThreadId } from "../base/units.js";
+import { warmKernels } from "../kernels/prepare.js";
+import { type Counters, readCounters } from "../ksm/counters.js";
+import { type Knobs, checkKnobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
+import { initBlock } from "../mm/frames.js";
+import { claimGuest, initGuest, slotsFor } from "../mm/guest.js";
+import { breakMachine } from "../mm/wait.js";
+import { disownThread } from "./attach.js";
+import type { CallOptions } from "./channel.js";
+import type { CheckReport } from "./check.js";
+import { EngineGuest, type GuestHost } from "./guest.js";
+import { attachHandle, type EngineHandle } from "./handle.js";
+import { type EngineConfig, type EngineOptions, resolveOptions } from "./options.js";
+import { type Crew, HiredCrew, LocalCrew } from "./crew.js";
+import type { Report } from "./report.js";
+import { readStats, type Stats } from "./stats.js";
+
+export interface GuestOptions {
+  /** Bytes, rounded up to whole pages. */
+  readonly bytes: number;
+  /** Home node: frames are taken there first. Default: the node with the fewest guests so far. */
+  readonly node?: Nid;
+  /** Whether ksmd may merge its pages from the start. Default true. */
+  readonly mergeable?: boolean;
+  readonly name?: string;
+  /** A module to run with a vCPU of the guest, on its node; see GuestProgram. */
+  readonly program?: URL | string;
+  /** Given to the program. */
+  readonly args?: unknown;
+}
+
+/** Events of an engine, with what their listeners get. */
+export interface EngineEvents {
+  /** A pass of ksmd ended. */
+  pass: [counters: Counters];
+  /** A worker died; every pending call has been rejected. */
+  crash: [error: PagefoldError];
+  close: [];
+}
+
+/** Creates an engine; `await engine.close()` when done with it. */
+export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
+  options.signal?.throwIfAborted();
+  const config = resolveOptions(options);
+  const handle: EngineHandle = {
+    memory: createMemoryHandle(config.sizes, config.patience, config.blockNodes),
+    kernels: config.kernels,
+  };
+  const memory = await attachHandle(handle);
+  for (let block = 0; block < memory.blocks.length; block++) initBlock(memory, block);
+  writeKnobs(memory, config.knobs);
+  warmKernels(memory.kernels);
+  const engine = new Engine(config, handle, memory);
+  await engine.start(options.signal);
+  return engine;
+}
+
+/** A machine of guests, nodes and ksmd. */
+export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposable {
+  /** Post it to a worker of yours, and `attachEngine(handle)` there. */
+  readonly handle: EngineHandle;
+  /** ksmd: its knobs, and asking it to scan. */
+  readonly ksm: Ksm;
+  readonly #config: EngineConfig;
+  readonly #memory: Memory;
+  readonly #guests: EngineGuest[] = [];
+  readonly #host: GuestHost;
+  #crew: Crew;
+  #nextSlot: Slot = 0;
+  #closed: Promise<void> | null = null;
+
+  /** @internal */
+  constructor(config: EngineConfig, handle: EngineHandle, memory: Memory) {
+    super();
+    this.handle = handle;
+    this.#config = config;
+    this.#memory = memory;
+    this.#crew = new LocalCrew(memory, (counters) => this.emit("pass", counters));
+    this.#host = {
+      command: (command, call) => this.#crew.command(command, call),
+      runProgram: (guest, program, args, call) =>
+        this.#crew.runProgram(guest.id, guest.node, String(program), args, call),
+    };
+    this.ksm = new Ksm(memory, () => this.#crew);
+  }
+
+  /** @internal */
+  async start(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#config.workers) {
+      this.#crew = await HiredCrew.hire(this.#memory, this.handle, {
+        onPass: (counters) => this.emit("pass", counters),
+        onDeath: (actor, thread, cause) => this.#crashed(actor, thread, cause),
+      });
+      // Passes are told only when somebody listens: an idle ksmd ends thousands a second.
+      (this as EventEmitter).on("newListener", (event) => {
+        if (event === "pass") this.#crew.wantEvents();
+      });
+    }
+    signal?.addEventListener("abort", () => void this.close(), { once: true });
+  }
+
+  /** Creates a guest: all of its pages are without a frame and read as zeros. */
+  createGuest(options: GuestOptions): EngineGuest {
+    this.#checkOpen();
+    const pages = this.#guestPages(options.bytes);
+    const node = this.#guestNode(options.node);
+    const base = this.#nextSlot;
+    if (base + slotsFor(pages) > this.#memory.sizes.slots) {
+      throw new PagefoldError(
+        "PAGEFOLD_NO_ROOM",
+        `guests may have ${this.#memory.sizes.slots} pages together, and ${pages} more do not fit; ` +
+          "create the engine with a larger maxGuestBytes",
+        { pages, slots: this.#memory.sizes.slots, used: base },
+      );
+    }
+    const id = claimGuest(this.#memory);
+    if (id < 0) {
+      throw new PagefoldError(
+        "PAGEFOLD_NO_ROOM",
+        `there are ${this.#memory.sizes.guests} guests; create the engine with a larger maxGuests`,
+        { guests: this.#memory.sizes.guests },
+      );
+    }
+    this.#nextSlot += slotsFor(pages);
+    initGuest(this.#memory, id, base, pages, node, options.mergeable ?? true);
+    const program = (): Promise<unknown> =>
+      options.program === undefined
+        ? Promise.resolve()
+        : this.#crew.runProgram(id, node, String(options.program), options.args);
+    const guest = new EngineGuest(this.#memory, this.#host, id, options.name ?? `guest${id}`, program);
+    this.#guests.push(guest);
+    return guest;
+  }
+
+  /** The guests, in order of creation. */
+  get guests(): readonly EngineGuest[] {
+    return this.#guests;
+  }
+
+  /** Counters, knobs, frames: a plain object, read at once. Exact at a scan boundary. */
+  stats(): Stats {
+    return readStats(this.#memory);
+  }
+
+  /** Who shares how much. Exact at a scan boundary. */
+  async report(options?: CallOptions): Promise<Report> {
+    return (await this.#crew.command({ kind: "report" }, options)) as Report;
+  }
+
+  /** Audits the whole machine; for moments at which no guest is being accessed. */
+  async check(options?: CallOptions): Promise<CheckReport> {
+    return (await this.#crew.command({ kind: "check" }, options)) as CheckReport;
+  }
+
+  /**
+   * Resolves at the end of a pass in which no page was first seen, written, hashed, merged or unmerged.
+   * `ignoreVolatile`: pages that are written all the time do not count.
+   */
+  async settled(options: CallOptions & { readonly ignoreVolatile?: boolean } = {}): Promise<void> {
+    const { ignoreVolatile = false, ...call } = options;
+    await this.#crew.request({ kind: "settled", ignoreVolatile }, call);
+  }
+
+  /** Stops the workers and gives everything back; pending calls are rejected. Closing twice is fine. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    await this.#crew.close(closedError());
+    for (const guest of this.#guests) guest.close();
+    this.emit("close");
+  }
+
+  #crashed(actor: string, thread: ThreadId | null, cause: Error): void {
+    breakMachine(this.#memory);
+    if (thread !== null) disownThread(this.#memory, thread);
+    const error = new PagefoldError(
+      "PAGEFOLD_CRASHED",
+      `${actor} died: ${cause.message}; close this engine and create a new one`,
+      { actor },
+      { cause },
+    );
+    this.#crew.fail(error);
+    this.emit("crash", error);
+  }
+
+  #checkOpen(): void {
+    if (this.#closed !== null) throw closedError();
+  }
+
+  #guestPages(bytes: number): number {
+    if (Number.isSafeInteger(bytes) && bytes > 0) return pagesFor(bytes);
+    throw new PagefoldError("PAGEFOLD_BAD_OPTION", `a guest needs a positive number of bytes, not ${bytes}`, {
+      option: "bytes",
+      value: bytes,
+    });
+  }
+
+  #guestNode(node: Nid | undefined): Nid {
+    const { nodes } = this.#memory.sizes;
+    if (node === undefined) return this.#guests.length % nodes;
+    if (Number.isInteger(node) && node >= 0 && node < nodes) return node;
+    throw new PagefoldError("PAGEFOLD_BAD_OPTION", `node must be an integer from 0 to ${nodes - 1}, not ${node}`, {
+      option: "node",
+      value: node,
+    });
+  }
+}
+
+/** ksmd, as an engine's owner speaks to it. */
+export class Ksm {
+  readonly #memory: Memory;
+  readonly #crew: () => Crew;
+
+  /** @internal */
+  constructor(memory: Memory, crew: () => Crew) {
+    this.#memory = memory;
+    this.#crew = crew;
+  }
+
+  /** The knobs' values. */
+  get knobs(): Knobs {
+    return readKnobs(this.#memory);
+  }
+
+  /**
+   * Sets knobs, between two batches. EINVAL: out of range. EBUSY: max_page_sharing while pages are merged.
+   * ENOMEM: run 2 needs more frames; run is 0 then. A rejected call has changed nothing else.
+   */
+  async set(knobs: Partial<Knobs>, options?: CallOptions): Promise<void> {
+    checkKnobs(knobs);
+    await this.#crew().command({ kind: "set", knobs }, options);
+  }
+
+  /** Does `passes` full passes without sleeping; a pass that is under way is finished first and does not count. */
+  async scan(passes = 1, options?: CallOptions): Promise<Counters> {
+    checkPasses(passes);
+    await this.#crew().request({ kind: "scan", passes }, options);
+    return readCounters(this.#memory);
+  }
+
+  /** The same in this call; for an engine without workers. */
+  scanSync(passes = 1): Counters {
+    checkPasses(passes);
+    this.#crew().requestSync({ kind: "scan", passes });
+    return readCounters(this.#memory);
+  }
+}
+
+function checkPasses(passes: number): void {
+  if (Number.isInteger(passes) && passes > 0) return;
+  throw new PagefoldError("EINVAL", `scan takes a positive number of passes, not ${passes}`, { passes });
+}
+
+function closedError(): PagefoldError {
+  return new PagefoldError("PAGEFOLD_CLOSED", "the engine is closed; create another");
+}

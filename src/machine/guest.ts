@@ -1,0 +1,131 @@
+/**
+ * guest - the public guest: an address space, in bytes.
+ */
+import { PagefoldError } from "../base/errors.js";
+import type { Memory } from "../base/memory.js";
+import { type GuestId, type Nid, PAGE_SIZE } from "../base/units.js";
+import { guestIsLive, guestNode, guestPages } from "../mm/guest.js";
+import { openVcpu } from "../mm/vcpu.js";
+import type { CallOptions } from "./channel.js";
+import type { Command } from "./commands.js";
+import { Pin } from "./pin.js";
+import { Vcpu } from "./vcpu.js";
+
+/** A guest as any attached thread sees it. Accesses are synchronous and may cross page borders. */
+export class Guest {
+  readonly id: GuestId;
+  readonly name: string;
+  readonly #memory: Memory;
+  #own: Vcpu | null = null;
+
+  /** @internal */
+  constructor(memory: Memory, id: GuestId, name = `guest${id}`) {
+    if (!Number.isInteger(id) || id < 0 || id >= memory.sizes.guests || !guestIsLive(memory, id)) {
+      throw new PagefoldError("PAGEFOLD_BAD_OPTION", `there is no guest ${id}`, { guest: id });
+    }
+    this.#memory = memory;
+    this.id = id;
+    this.name = name;
+  }
+
+  /** Bytes of the guest: a whole number of pages. */
+  get bytes(): number {
+    return guestPages(this.#memory, this.id) * PAGE_SIZE;
+  }
+
+  get node(): Nid {
+    return guestNode(this.#memory, this.id);
+  }
+
+  /** A vCPU for this thread; `close` it when done. */
+  vcpu(): Vcpu {
+    return new Vcpu(this.#memory, openVcpu(this.#memory, this.id));
+  }
+
+  /** Copies bytes from `address` on into `target`, or into a new array of `target` bytes; returns it. */
+  read(address: number, target: Uint8Array | number): Uint8Array {
+    return this.#access().read(address, target);
+  }
+
+  /** Copies `source` into the guest at `address`. */
+  write(address: number, source: Uint8Array): void {
+    this.#access().write(address, source);
+  }
+
+  /** Fills `length` bytes from `address` on with `byte`. */
+  fill(address: number, length: number, byte: number): void {
+    this.#access().fill(address, length, byte);
+  }
+
+  /** Holds bytes where they are, to be read and written in place until `release`. */
+  pin(address: number, length: number): Pin {
+    return new Pin(this.#access().tlb, address, length);
+  }
+
+  /** This thread's vCPU for single accesses, made at the first. */
+  #access(): Vcpu {
+    this.#own ??= this.vcpu();
+    return this.#own;
+  }
+
+  /** @internal */
+  close(): void {
+    this.#own?.close();
+    this.#own = null;
+  }
+}
+
+/** What the engine does for its guests. @internal */
+export interface GuestHost {
+  command(command: Command, options?: CallOptions): Promise<unknown>;
+  runProgram(guest: Guest, program: URL | string, args: unknown, options?: CallOptions): Promise<unknown>;
+}
+
+/** A guest as the thread that created the engine sees it. */
+export class EngineGuest extends Guest {
+  readonly #host: GuestHost;
+  /** Settles with the program that the guest was created with; undefined without one. */
+  readonly finished: Promise<unknown>;
+
+  /** @internal */
+  constructor(memory: Memory, host: GuestHost, id: GuestId, name: string, program: () => Promise<unknown>) {
+    super(memory, id, name);
+    this.#host = host;
+    this.finished = program();
+    // Whoever awaits it sees the error; whoever does not is told by the engine's "crash" or by close().
+    this.finished.catch(() => {});
+  }
+
+  /**
+   * Runs the default export of a module on the guest's node, with a vCPU of the guest; resolves with what
+   * it returns. See GuestProgram.
+   */
+  run(program: URL | string, args?: unknown, options?: CallOptions): Promise<unknown> {
+    return this.#host.runProgram(this, program, args, options);
+  }
+
+  /** Pages of these bytes may be merged from now on (MADV_MERGEABLE). */
+  async mergeable(address = 0, length = this.bytes - address, options?: CallOptions): Promise<void> {
+    const { from, to } = this.#pages(address, length);
+    await this.#host.command({ kind: "mergeable", guest: this.id, from, to }, options);
+  }
+
+  /** Unmerges the pages of these bytes; they are not merged from now on (MADV_UNMERGEABLE). */
+  async unmergeable(address = 0, length = this.bytes - address, options?: CallOptions): Promise<void> {
+    const { from, to } = this.#pages(address, length);
+    await this.#host.command({ kind: "unmergeable", guest: this.id, from, to }, options);
+  }
+
+  #pages(address: number, length: number): { from: number; to: number } {
+    const aligned = address % PAGE_SIZE === 0 && length % PAGE_SIZE === 0;
+    if (!aligned || address < 0 || length < 0 || address + length > this.bytes) {
+      throw new PagefoldError(
+        "PAGEFOLD_BAD_ADDRESS",
+        `a region of ${this.name} begins and ends at multiples of ${PAGE_SIZE} within ${this.bytes} bytes, ` +
+          `not at ${address} and ${address + length}`,
+        { guest: this.id, address, length },
+      );
+    }
+    return { from: address / PAGE_SIZE, to: (address + length) / PAGE_SIZE };
+  }
+}

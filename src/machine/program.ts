@@ -1,0 +1,54 @@
+/**
+ * program - guest programs: modules whose default export runs with a vCPU of a guest.
+ */
+import { PagefoldError } from "../base/errors.js";
+import type { Memory } from "../base/memory.js";
+import type { GuestId, Nid } from "../base/units.js";
+import { guestNode, guestPages } from "../mm/guest.js";
+import { PAGE_SIZE } from "../base/units.js";
+import { openVcpu } from "../mm/vcpu.js";
+import { Vcpu } from "./vcpu.js";
+
+/** What a guest program is told beside its vCPU. */
+export interface ProgramContext {
+  readonly guest: GuestId;
+  readonly node: Nid;
+  /** Bytes of the guest. */
+  readonly bytes: number;
+  /** Whatever `args` the caller gave; structured-cloned. */
+  readonly args: unknown;
+}
+
+/**
+ * The default export of a guest program's module. It runs on the guest's node; what it returns (or its
+ * promise resolves to) is structured-cloned back. Programs of one node share its thread: one that never
+ * awaits holds it.
+ */
+export type GuestProgram = (vcpu: Vcpu, context: ProgramContext) => unknown;
+
+/** Runs the module at `url` on this thread with a vCPU of the guest. */
+export async function runProgram(
+  memory: Memory,
+  guest: GuestId,
+  url: string,
+  args: unknown,
+): Promise<unknown> {
+  const loaded = (await import(url)) as { default?: unknown };
+  if (typeof loaded.default !== "function") {
+    throw new PagefoldError("PAGEFOLD_BAD_OPTION", `program ${url} has no function as default export`, {
+      program: url,
+    });
+  }
+  const vcpu = new Vcpu(memory, openVcpu(memory, guest));
+  const context: ProgramContext = {
+    guest,
+    node: guestNode(memory, guest),
+    bytes: guestPages(memory, guest) * PAGE_SIZE,
+    args,
+  };
+  try {
+    return await (loaded.default as GuestProgram)(vcpu, context);
+  } finally {
+    vcpu.close();
+  }
+}

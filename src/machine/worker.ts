@@ -1,0 +1,62 @@
+/**
+ * worker - the entry of every worker thread of an engine: one long task, a node or ksmd.
+ */
+import type { MessagePort } from "node:worker_threads";
+import type { ThreadId } from "../base/units.js";
+import { createShard } from "../ksm/shard.js";
+import { toWire, type WireError } from "./commands.js";
+import { attachHandle, type EngineHandle } from "./handle.js";
+import { runKsmd } from "./ksmd.js";
+import { runProgram } from "./program.js";
+
+export type Role = { readonly kind: "ksmd"; readonly shard: number } | { readonly kind: "node" };
+
+export interface WorkerTask {
+  readonly handle: EngineHandle;
+  readonly role: Role;
+  readonly port: MessagePort;
+}
+
+export type ToNode =
+  | { readonly id: number; readonly guest: number; readonly program: string; readonly args: unknown }
+  | { readonly id: number; readonly cancel: number }
+  | { readonly close: true };
+
+export type FromWorker =
+  | { readonly attached: ThreadId }
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: WireError };
+
+/** Runs the role until it is told to close. */
+export default async function runWorker({ handle, role, port }: WorkerTask): Promise<void> {
+  const memory = await attachHandle(handle);
+  port.postMessage({ attached: memory.thread } satisfies FromWorker);
+  if (role.kind === "ksmd") {
+    runKsmd(createShard(memory, role.shard), port);
+    port.close();
+    return;
+  }
+  await new Promise<void>((resolve) => {
+    port.on("message", (message: ToNode) => {
+      if ("close" in message) {
+        port.close();
+        resolve();
+      } else if ("program" in message) {
+        const { id, guest, program, args } = message;
+        runProgram(memory, guest, program, args).then(
+          (value) => reply(port, { id, value }),
+          (error: unknown) => reply(port, { id, error: toWire(error) }),
+        );
+      }
+    });
+  });
+}
+
+function reply(port: MessagePort, message: FromWorker): void {
+  try {
+    port.postMessage(message);
+  } catch (error) {
+    // What the program returned cannot be cloned: the caller is told so instead.
+    if ("id" in message) port.postMessage({ id: message.id, error: toWire(error) });
+  }
+}
