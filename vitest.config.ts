@@ -1,7 +1,11 @@
 import { defineConfig } from "vitest/config";
 
+/** CI asks for a report beside what a person reads. */
+const report = process.env["VITEST_JSON"];
+
 export default defineConfig({
   test: {
+    reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     projects: [
       {
         test: {

@@ -6,7 +6,8 @@
  *   block (one per BLOCK of a node)
  *     | frame records, hot | frame records, cold | free bitmap | block line | scratch per thread | frames |
  *   control (one)
- *     | engine | knobs | shards | threads | guests | vcpus | tlb tags | chunk owners | ptes | items | bitmaps | stable nodes |
+ *     | engine | knobs | shards | threads | guests | vcpus | tlb tags | chunk owners |
+ *     | ptes | items | bitmaps | stable nodes |
  *
  * Letters: A atomic; L frame's page lock; K ksmd's shard only; C constant after creation.
  */

@@ -38,8 +38,7 @@ export const WASM_PAGE_SIZE = 65536;
 export const NONE = -1;
 
 /** Frames, pages of all guests and stable nodes are numbered in 24 bits. */
-export const NUMBER_BITS = 24;
-export const NUMBER_MAX = (1 << NUMBER_BITS) - 1;
+export const NUMBER_MAX = (1 << 24) - 1;
 
 /** Pages needed to hold `bytes`. */
 export function pagesFor(bytes: number): number {

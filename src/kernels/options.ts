@@ -25,6 +25,8 @@ export interface KernelOptions {
   readonly hash?: HashName | "auto" | undefined;
   /** Default 0. An engine whose guests might craft collisions draws it at random. */
   readonly seed?: Seed | undefined;
+  /** For tests: keeps this many bits of the hash, 1 to 64. Default 64. */
+  readonly hashBits?: number | undefined;
 }
 
 /** A resolved choice; structured-cloneable, so that every worker uses the same compiled module. */
@@ -32,6 +34,8 @@ export interface KernelSpec {
   readonly implementation: KernelImplementation;
   readonly hash: HashName;
   readonly seed: Seed;
+  /** Bits of the hash that are kept; less than 64 only in tests of what equal hashes do. */
+  readonly hashBits: number;
   /** Set for simd and scalar. */
   readonly module?: WebAssembly.Module;
 }
@@ -45,10 +49,12 @@ export function resolveKernels(
   const implementation = choice === "auto" ? (support.simd ? "simd" : "scalar") : choice;
   const hash = resolveHash(implementation, oneOf("hash", options.hash, HASH_NAMES));
   const seed = resolveSeed(options.seed);
+  const hashBits = options.hashBits ?? 64;
   if (implementation !== "simd" && implementation !== "scalar") {
-    return { implementation, hash, seed };
+    return { implementation, hash, seed, hashBits };
   }
-  return { implementation, hash, seed, module: compileKernels(implementation, support) };
+  const module = compileKernels(implementation, support);
+  return { implementation, hash, seed, hashBits, module };
 }
 
 function oneOf<T extends string>(

@@ -14,7 +14,7 @@ import { createXxh64 } from "./xxh64.js";
 import { createXxhashWasm } from "./xxhash-wasm-kernels.js";
 
 /** Makes the kernels of one thread; attachMemory passes all but the thread. `blocks` may grow later. */
-export type KernelFactory = (
+type KernelFactory = (
   blocks: readonly Block[],
   layout: BlockLayout,
   framesPerBlockShift: number,
@@ -23,6 +23,31 @@ export type KernelFactory = (
 
 /** Loads what the kernels need; the factory it resolves to is synchronous. */
 export async function prepareKernels(spec: KernelSpec): Promise<KernelFactory> {
+  const factory = await prepareFactory(spec);
+  if (spec.hashBits >= 64) return factory;
+  return (...args) => cutHashes(factory(...args), spec.hashBits);
+}
+
+/** The same kernels with a poor hash, so that different contents have equal ones. */
+function cutHashes(kernels: PageKernels, bits: number): PageKernels {
+  const low = bits >= 32 ? -1 : (1 << bits) - 1;
+  const high = bits <= 32 ? 0 : (1 << (bits - 32)) - 1;
+  return {
+    copyPage: (target, source) => kernels.copyPage(target, source),
+    zeroPage: (pfn) => kernels.zeroPage(pfn),
+    equalPages: (a, b) => kernels.equalPages(a, b),
+    isZeroPage: (pfn) => kernels.isZeroPage(pfn),
+    hashPages(pfns, count, hashes) {
+      kernels.hashPages(pfns, count, hashes);
+      for (let i = 0; i < count; i++) {
+        hashes[2 * i] = (hashes[2 * i] as number) & low;
+        hashes[2 * i + 1] = (hashes[2 * i + 1] as number) & high;
+      }
+    },
+  };
+}
+
+async function prepareFactory(spec: KernelSpec): Promise<KernelFactory> {
   const { implementation, hash, seed } = spec;
   if (implementation === "simd" || implementation === "scalar") return wasmFactory(spec);
   if (implementation === "xxhash-wasm") {

@@ -63,7 +63,10 @@ export interface ContentIndex {
 }
 
 export function createIndex(): ContentIndex {
-  return { words: new Int32Array(HEADER_WORDS + INITIAL_ENTRIES * ENTRY_WORDS), entries: INITIAL_ENTRIES };
+  return {
+    words: new Int32Array(HEADER_WORDS + INITIAL_ENTRIES * ENTRY_WORDS),
+    entries: INITIAL_ENTRIES,
+  };
 }
 
 /** Forgets everything; the lists' links in items and nodes are the caller's to reset. */
@@ -79,7 +82,12 @@ export function indexSize(index: ContentIndex): number {
 }
 
 /** First content with this hash, or NO_CONTENT. */
-export function findContent(index: ContentIndex, memory: Memory, low: number, high: number): Content {
+export function findContent(
+  index: ContentIndex,
+  memory: Memory,
+  low: number,
+  high: number,
+): Content {
   const word = findEntry(index, memory, low, high);
   return word < 0 ? NO_CONTENT : plainLoad(index.words, word + 1);
 }
@@ -214,6 +222,7 @@ function grow(index: ContentIndex, memory: Memory): void {
   plainStore(index.words, 0, plainLoad(old, 0));
   for (let word = HEADER_WORDS; word < old.length; word += ENTRY_WORDS) {
     const content = plainLoad(old, word + 1);
-    if (content !== NO_CONTENT) putEntry(index, lowOf(memory, content), plainLoad(old, word), content);
+    if (content !== NO_CONTENT)
+      putEntry(index, lowOf(memory, content), plainLoad(old, word), content);
   }
 }

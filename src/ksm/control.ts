@@ -7,7 +7,15 @@ import { PagefoldError } from "../base/errors.js";
 import { SHARD_PAGES_SHARED } from "../base/layout.js";
 import { PAGE_SIZE } from "../base/units.js";
 import { drainAllLimbo } from "../mm/limbo.js";
-import { checkKnobs, type Knobs, RUN_MERGE, RUN_STOP, RUN_UNMERGE, readKnobs, writeKnobs } from "./knobs.js";
+import {
+  checkKnobs,
+  type Knobs,
+  RUN_MERGE,
+  RUN_STOP,
+  RUN_UNMERGE,
+  readKnobs,
+  writeKnobs,
+} from "./knobs.js";
 import { unmergeEverything } from "./lifecycle.js";
 import { type Shard, shardWord } from "./shard.js";
 import { UNMERGE_NO_FRAME, UNMERGED, type UnmergeOutcome } from "./unmerge.js";

@@ -34,7 +34,7 @@ import { guestBase, guestPages } from "../mm/guest.js";
 import { releaseLimbo, returnLimbo, takeLimbo } from "../mm/limbo.js";
 import { casPte, pteIsEntry, readPte } from "../mm/pte.js";
 import { awaitShootdown, beginShootdown } from "../mm/shootdown.js";
-import { addShardWord, setShardWord, type Shard } from "./shard.js";
+import { addShardWord, type Shard, setShardWord } from "./shard.js";
 
 /** Harvests the guest; false: a vCPU did not answer, the guest is left out of this pass. */
 export function harvestGuest(shard: Shard, guest: GuestId): boolean {

@@ -65,7 +65,9 @@ export function checkKnobs(knobs: Partial<Knobs>): void {
     const rule = Object.hasOwn(RULES, key) ? RULES[key as keyof Knobs] : undefined;
     if (rule === undefined) {
       const known = Object.keys(RULES).join(", ");
-      throw new PagefoldError("EINVAL", `there is no knob ${key}; the knobs are ${known}`, { knob: key });
+      throw new PagefoldError("EINVAL", `there is no knob ${key}; the knobs are ${known}`, {
+        knob: key,
+      });
     }
     if (!Number.isInteger(value) || value < rule.min || value > rule.max) {
       throw new PagefoldError(

@@ -36,7 +36,7 @@ import { itemWord } from "../mm/rmap.js";
 import { dropCandidate } from "./candidate.js";
 import { clearIndex } from "./content-index.js";
 import { setState, stateOf } from "./item.js";
-import { addShardWord, clearBit, setBit, setShardWord, type Shard, shardWord } from "./shard.js";
+import { addShardWord, clearBit, type Shard, setBit, setShardWord, shardWord } from "./shard.js";
 import { leaveNode, retireNodes } from "./stable.js";
 import { UNMERGED, type UnmergeOutcome, unmergeRange } from "./unmerge.js";
 
@@ -51,12 +51,7 @@ export function makeMergeable(shard: Shard, guest: GuestId, from: Gfn, to: Gfn):
 }
 
 /** Unmerges pages [from, to) of the guest; they may not be merged from now on. */
-export function makeUnmergeable(
-  shard: Shard,
-  guest: GuestId,
-  from: Gfn,
-  to: Gfn,
-): UnmergeOutcome {
+export function makeUnmergeable(shard: Shard, guest: GuestId, from: Gfn, to: Gfn): UnmergeOutcome {
   const { memory } = shard;
   const outcome = unmergeRange(memory, guest, from, to, shard.batch);
   if (outcome !== UNMERGED) return outcome;
@@ -121,5 +116,6 @@ function resetItems(shard: Shard, guest: GuestId): void {
   for (let word = itemWord(memory, base); word < itemWord(memory, end); word += ITEM_WORDS) {
     for (let field = 0; field < ITEM_WORDS; field++) plainStore(control, word + field, 0);
   }
-  for (let slot = base; slot < end; slot += 32) plainStore(control, layout.pending + (slot >>> 5), -1);
+  for (let slot = base; slot < end; slot += 32)
+    plainStore(control, layout.pending + (slot >>> 5), -1);
 }

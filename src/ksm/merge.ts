@@ -56,9 +56,9 @@ import {
   tryGetPage,
 } from "../mm/page-ref.js";
 import { casPteMerged, casPteUnmerged, pteIsPresent, readPte } from "../mm/pte.js";
+import { dropCandidate } from "./candidate.js";
 import { hashHigh, hashLow } from "./item.js";
 import { addWide, type Shard } from "./shard.js";
-import { dropCandidate } from "./candidate.js";
 import { addSharer, allocNode, frameOfNode, keyOf, linkNode } from "./stable.js";
 
 export const MERGED = 0;
@@ -80,7 +80,7 @@ export type MergeOutcome =
 const QUIET_MASK = PTE_PRESENT | PTE_WRITABLE | PTE_DIRTY | PTE_MERGED;
 
 /** Present, writable, not written since the harvest, not merged: the pte is a reservation. */
-export function pteIsQuiet(pte: number): boolean {
+function pteIsQuiet(pte: number): boolean {
   return pteIsPresent(pte) && (pte & QUIET_MASK) === (PTE_PRESENT | PTE_WRITABLE);
 }
 
@@ -170,12 +170,7 @@ export function mergeWithCandidate(shard: Shard, slot: Slot, candidate: Slot): M
 }
 
 /** The candidate's frame is held and locked; now the scanned page's. */
-function pairLocked(
-  shard: Shard,
-  slot: Slot,
-  candidate: Slot,
-  candidatePte: number,
-): MergeOutcome {
+function pairLocked(shard: Shard, slot: Slot, candidate: Slot, candidatePte: number): MergeOutcome {
   const { memory } = shard;
   const target = ptePfn(candidatePte);
   const pte = readPte(memory, slot);

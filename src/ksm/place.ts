@@ -17,8 +17,8 @@ import {
 } from "./content-index.js";
 import { hashHigh, hashLow } from "./item.js";
 import {
-  BUSY,
-  CHANGED,
+  type BUSY,
+  type CHANGED,
   DIFFERENT,
   MERGED,
   type MergeOutcome,
@@ -26,12 +26,12 @@ import {
   mergeWithCandidate,
   STALE,
 } from "./merge.js";
-import { setBit, type Shard } from "./shard.js";
+import { type Shard, setBit } from "./shard.js";
 import { dropStaleNode, hasRoom, settleFront } from "./stable.js";
 
 /** The page is in the index as a candidate now. */
-export const WAITING = 5;
-export type PlaceOutcome = typeof MERGED | typeof CHANGED | typeof BUSY | typeof WAITING;
+const WAITING = 5;
+type PlaceOutcome = typeof MERGED | typeof CHANGED | typeof BUSY | typeof WAITING;
 
 /** Places the page, whose hash is trusted and which is in no index and on no node. */
 export function placePage(shard: Shard, slot: Slot): PlaceOutcome {

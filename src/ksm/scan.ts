@@ -34,14 +34,21 @@ import type { GuestId } from "../base/units.js";
 import { guestBase, guestCount, guestIsLive, guestPages } from "../mm/guest.js";
 import { drainAllLimbo } from "../mm/limbo.js";
 import { harvestGuest } from "./harvest.js";
-import { addShardWord, addWide, noteActivity, type Shard, setShardWord, shardWord } from "./shard.js";
+import {
+  addShardWord,
+  addWide,
+  noteActivity,
+  type Shard,
+  setShardWord,
+  shardWord,
+} from "./shard.js";
 import { finishBatch, visitPage } from "./visit.js";
 
 /** What a batch came to. */
 export const SCAN_MORE = 0;
 export const SCAN_PASS_ENDED = 1;
 /** There is no guest to scan. */
-export const SCAN_NOTHING = 2;
+const SCAN_NOTHING = 2;
 export type ScanOutcome = typeof SCAN_MORE | typeof SCAN_PASS_ENDED | typeof SCAN_NOTHING;
 
 /** Pages that met a lock or a passing reference are tried this often more within the pass. */
@@ -99,7 +106,8 @@ function endPass(shard: Shard): void {
   const passes = shardWord(shard, SHARD_FULL_SCANS);
   const quiet = shardWord(shard, SHARD_ACTIVITY) === 0;
   if (quiet) setShardWord(shard, SHARD_QUIET_AT, passes);
-  if (quiet && shardWord(shard, SHARD_REWRITTEN) === 0) setShardWord(shard, SHARD_SETTLED_AT, passes);
+  if (quiet && shardWord(shard, SHARD_REWRITTEN) === 0)
+    setShardWord(shard, SHARD_SETTLED_AT, passes);
   setShardWord(shard, SHARD_PHASE, SCAN_IDLE);
 }
 

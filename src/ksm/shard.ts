@@ -37,7 +37,7 @@ export function createShard(memory: Memory, number: number): Shard {
   return { memory, number, index: createIndex(), batch: createBatch() };
 }
 
-export function createBatch(): Batch {
+function createBatch(): Batch {
   return {
     slots: new Int32Array(BATCH_PAGES),
     ptes: new Int32Array(BATCH_PAGES),

@@ -43,7 +43,13 @@ import {
 import type { Memory } from "../base/memory.js";
 import { NONE, type Pfn, type Slot, type StableId } from "../base/units.js";
 import { putPage } from "../mm/frames.js";
-import { getStableFrame, KEYHOLE_BUSY, KEYHOLE_STALE, nameFrame, stableWord } from "../mm/keyhole.js";
+import {
+  getStableFrame,
+  KEYHOLE_BUSY,
+  KEYHOLE_STALE,
+  nameFrame,
+  stableWord,
+} from "../mm/keyhole.js";
 import { lockPage, unlockPage } from "../mm/page-lock.js";
 import { firstSharer, linkSharer, unlinkSharer } from "../mm/rmap.js";
 import {
@@ -58,7 +64,15 @@ import {
 } from "./content-index.js";
 import { hashHigh, nodeOfItem, setStable, setState, stableHashLow } from "./item.js";
 import { knobMaxPageSharing } from "./knobs.js";
-import { addShardWord, addWide, noteActivity, type Shard, setBit, setShardWord, shardWord } from "./shard.js";
+import {
+  addShardWord,
+  addWide,
+  noteActivity,
+  type Shard,
+  setBit,
+  setShardWord,
+  shardWord,
+} from "./shard.js";
 
 const LIVE = 1;
 const GENERATION_STEP = 2;
@@ -188,7 +202,12 @@ function unlinkDup(memory: Memory, stable: StableId): void {
 }
 
 /** Makes the index name `fresh` where it named `front`; false: `front` was not the front. */
-function setFront(shard: Shard, front: StableId, fresh: StableId | typeof NONE, high: number): boolean {
+function setFront(
+  shard: Shard,
+  front: StableId,
+  fresh: StableId | typeof NONE,
+  high: number,
+): boolean {
   const low = stableHashLow(shard.memory, front);
   const content = fresh === NONE ? NO_CONTENT : stableContent(fresh);
   return replaceContent(shard.index, shard.memory, low, high, stableContent(front), content);

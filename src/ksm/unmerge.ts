@@ -23,17 +23,14 @@ import { guestBase } from "../mm/guest.js";
 import { addMapping, dropMapping, REF_HELD, tryGetPage } from "../mm/page-ref.js";
 import { casPte, entryFor, finishEntry, pteIsEntry, readPte, waitForEntry } from "../mm/pte.js";
 import { awaitShootdown, beginShootdown } from "../mm/shootdown.js";
-import { type Batch, BATCH_PAGES } from "./shard.js";
+import { BATCH_PAGES, type Batch } from "./shard.js";
 
 export const UNMERGED = 0;
 /** There are not enough free frames for the copies. */
 export const UNMERGE_NO_FRAME = 1;
 /** A vCPU of the guest reached no safepoint in time. */
-export const UNMERGE_STUCK = 2;
-export type UnmergeOutcome =
-  | typeof UNMERGED
-  | typeof UNMERGE_NO_FRAME
-  | typeof UNMERGE_STUCK;
+const UNMERGE_STUCK = 2;
+export type UnmergeOutcome = typeof UNMERGED | typeof UNMERGE_NO_FRAME | typeof UNMERGE_STUCK;
 
 /** Unmerges pages [from, to) of the guest. `batch` is the caller's scratch. */
 export function unmergeRange(

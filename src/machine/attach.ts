@@ -2,7 +2,7 @@
  * attach - joining an engine from a worker that the embedder owns.
  */
 import type { Memory } from "../base/memory.js";
-import { NONE, type GuestId, type ThreadId } from "../base/units.js";
+import { type GuestId, NONE, type ThreadId } from "../base/units.js";
 import { disownVcpu, vcpuOwner } from "../mm/shootdown.js";
 import { vcpuCount } from "../mm/vcpu.js";
 import { Guest } from "./guest.js";

@@ -161,7 +161,11 @@ class Audit {
   }
 
   private isIndexed(first: number, wanted: number): boolean {
-    for (let content = first; content !== NO_CONTENT; content = nextContent(this.shard.memory, content)) {
+    for (
+      let content = first;
+      content !== NO_CONTENT;
+      content = nextContent(this.shard.memory, content)
+    ) {
       if (content === wanted) return true;
     }
     return false;
@@ -178,9 +182,11 @@ class Audit {
       if (ref < held) this.report("REF-1", `frame ${pfn} has ref ${ref}, counted ${held}`);
       else pinned += ref - held;
       if (ref > 0) this.expect("REF-4", `mapcount of frame ${pfn}`, mapcount(memory, pfn), maps);
-      if (maps > 1 && this.writable[pfn] === 1) this.report("PTE-3", `frame ${pfn} is writable and shared`);
+      if (maps > 1 && this.writable[pfn] === 1)
+        this.report("PTE-3", `frame ${pfn} is writable and shared`);
       if (pageIsLocked(memory, pfn)) this.report("LOCK-1", `frame ${pfn} is left locked`);
-      if (frameIsFree(memory, pfn) !== (ref === 0)) this.report("FREE-1", `frame ${pfn}: free bit and ref ${ref}`);
+      if (frameIsFree(memory, pfn) !== (ref === 0))
+        this.report("FREE-1", `frame ${pfn}: free bit and ref ${ref}`);
       if (ref === 0) free++;
       this.checkMapping(pfn, ref);
     }

@@ -65,7 +65,13 @@ export interface WireError {
 export function toWire(error: unknown): WireError {
   if (error instanceof PagefoldError) {
     const { name, code, message, details, stack } = error;
-    return { name, code, message, details: { ...details }, ...(stack === undefined ? {} : { stack }) };
+    return {
+      name,
+      code,
+      message,
+      details: { ...details },
+      ...(stack === undefined ? {} : { stack }),
+    };
   }
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
   return { name, message, ...(stack === undefined ? {} : { stack }) };

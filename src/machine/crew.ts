@@ -18,7 +18,13 @@ export interface Crew {
   command(command: Command, options?: CallOptions): Promise<unknown>;
   request(request: Request, options?: CallOptions): Promise<unknown>;
   requestSync(request: Request): void;
-  runProgram(guest: GuestId, node: Nid, url: string, args: unknown, options?: CallOptions): Promise<unknown>;
+  runProgram(
+    guest: GuestId,
+    node: Nid,
+    url: string,
+    args: unknown,
+    options?: CallOptions,
+  ): Promise<unknown>;
   /** Somebody listens to passes from now on. */
   wantEvents(): void;
   /** Rejects all calls from now on. */
@@ -81,7 +87,7 @@ export class LocalCrew implements Crew {
   }
 }
 
-export interface CrewEvents {
+interface CrewEvents {
   readonly onPass: (counters: Counters) => void;
   readonly onDeath: (actor: string, thread: ThreadId | null, cause: Error) => void;
 }

@@ -9,17 +9,17 @@ import { createMemoryHandle, type Memory } from "../base/memory.js";
 import { type Nid, pagesFor, type Slot, type ThreadId } from "../base/units.js";
 import { warmKernels } from "../kernels/prepare.js";
 import { type Counters, readCounters } from "../ksm/counters.js";
-import { type Knobs, checkKnobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
+import { checkKnobs, type Knobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
 import { initBlock } from "../mm/frames.js";
 import { claimGuest, initGuest, slotsFor } from "../mm/guest.js";
 import { breakMachine } from "../mm/wait.js";
 import { disownThread } from "./attach.js";
 import type { CallOptions } from "./channel.js";
 import type { CheckReport } from "./check.js";
+import { type Crew, HiredCrew, LocalCrew } from "./crew.js";
 import { EngineGuest, type GuestHost } from "./guest.js";
 import { attachHandle, type EngineHandle } from "./handle.js";
 import { type EngineConfig, type EngineOptions, resolveOptions } from "./options.js";
-import { type Crew, HiredCrew, LocalCrew } from "./crew.js";
 import type { Report } from "./report.js";
 import { readStats, type Stats } from "./stats.js";
 
@@ -135,7 +135,13 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
       options.program === undefined
         ? Promise.resolve()
         : this.#crew.runProgram(id, node, String(options.program), options.args);
-    const guest = new EngineGuest(this.#memory, this.#host, id, options.name ?? `guest${id}`, program);
+    const guest = new EngineGuest(
+      this.#memory,
+      this.#host,
+      id,
+      options.name ?? `guest${id}`,
+      program,
+    );
     this.#guests.push(guest);
     return guest;
   }
@@ -204,20 +210,28 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
 
   #guestPages(bytes: number): number {
     if (Number.isSafeInteger(bytes) && bytes > 0) return pagesFor(bytes);
-    throw new PagefoldError("PAGEFOLD_BAD_OPTION", `a guest needs a positive number of bytes, not ${bytes}`, {
-      option: "bytes",
-      value: bytes,
-    });
+    throw new PagefoldError(
+      "PAGEFOLD_BAD_OPTION",
+      `a guest needs a positive number of bytes, not ${bytes}`,
+      {
+        option: "bytes",
+        value: bytes,
+      },
+    );
   }
 
   #guestNode(node: Nid | undefined): Nid {
     const { nodes } = this.#memory.sizes;
     if (node === undefined) return this.#guests.length % nodes;
     if (Number.isInteger(node) && node >= 0 && node < nodes) return node;
-    throw new PagefoldError("PAGEFOLD_BAD_OPTION", `node must be an integer from 0 to ${nodes - 1}, not ${node}`, {
-      option: "node",
-      value: node,
-    });
+    throw new PagefoldError(
+      "PAGEFOLD_BAD_OPTION",
+      `node must be an integer from 0 to ${nodes - 1}, not ${node}`,
+      {
+        option: "node",
+        value: node,
+      },
+    );
   }
 }
 
@@ -263,7 +277,9 @@ export class Ksm {
 
 function checkPasses(passes: number): void {
   if (Number.isInteger(passes) && passes > 0) return;
-  throw new PagefoldError("EINVAL", `scan takes a positive number of passes, not ${passes}`, { passes });
+  throw new PagefoldError("EINVAL", `scan takes a positive number of passes, not ${passes}`, {
+    passes,
+  });
 }
 
 function closedError(): PagefoldError {

@@ -78,7 +78,12 @@ export class Guest {
 /** What the engine does for its guests. @internal */
 export interface GuestHost {
   command(command: Command, options?: CallOptions): Promise<unknown>;
-  runProgram(guest: Guest, program: URL | string, args: unknown, options?: CallOptions): Promise<unknown>;
+  runProgram(
+    guest: Guest,
+    program: URL | string,
+    args: unknown,
+    options?: CallOptions,
+  ): Promise<unknown>;
 }
 
 /** A guest as the thread that created the engine sees it. */
@@ -88,7 +93,13 @@ export class EngineGuest extends Guest {
   readonly finished: Promise<unknown>;
 
   /** @internal */
-  constructor(memory: Memory, host: GuestHost, id: GuestId, name: string, program: () => Promise<unknown>) {
+  constructor(
+    memory: Memory,
+    host: GuestHost,
+    id: GuestId,
+    name: string,
+    program: () => Promise<unknown>,
+  ) {
     super(memory, id, name);
     this.#host = host;
     this.finished = program();
@@ -105,13 +116,21 @@ export class EngineGuest extends Guest {
   }
 
   /** Pages of these bytes may be merged from now on (MADV_MERGEABLE). */
-  async mergeable(address = 0, length = this.bytes - address, options?: CallOptions): Promise<void> {
+  async mergeable(
+    address = 0,
+    length = this.bytes - address,
+    options?: CallOptions,
+  ): Promise<void> {
     const { from, to } = this.#pages(address, length);
     await this.#host.command({ kind: "mergeable", guest: this.id, from, to }, options);
   }
 
   /** Unmerges the pages of these bytes; they are not merged from now on (MADV_UNMERGEABLE). */
-  async unmergeable(address = 0, length = this.bytes - address, options?: CallOptions): Promise<void> {
+  async unmergeable(
+    address = 0,
+    length = this.bytes - address,
+    options?: CallOptions,
+  ): Promise<void> {
     const { from, to } = this.#pages(address, length);
     await this.#host.command({ kind: "unmergeable", guest: this.id, from, to }, options);
   }

@@ -114,7 +114,8 @@ class Ksmd {
   }
 
   private endPass(): void {
-    if (this.events) this.port.postMessage({ pass: readCounters(this.shard.memory) } satisfies FromKsmd);
+    if (this.events)
+      this.port.postMessage({ pass: readCounters(this.shard.memory) } satisfies FromKsmd);
     this.waiting = this.waiting.filter((waiting) => {
       const done = requestIsDone(this.shard, waiting.request, waiting.since);
       if (done) this.reply({ id: waiting.id, value: undefined });
@@ -162,7 +163,7 @@ class Ksmd {
 }
 
 /** What `since` of a request is: a pass that is under way does not count. */
-export function requestStart(shard: Shard, request: Request): number {
+function requestStart(shard: Shard, request: Request): number {
   const passes = shardWord(shard, SHARD_FULL_SCANS);
   if (request.kind === "settled") return passes;
   const underWay = shardWord(shard, SHARD_PHASE) === SCAN_IDLE ? 0 : 1;
@@ -170,7 +171,7 @@ export function requestStart(shard: Shard, request: Request): number {
 }
 
 /** At the end of a pass: is the request done? */
-export function requestIsDone(shard: Shard, request: Request, since: number): boolean {
+function requestIsDone(shard: Shard, request: Request, since: number): boolean {
   const passes = shardWord(shard, SHARD_FULL_SCANS);
   if (request.kind === "scan") return passes >= since;
   const word = request.ignoreVolatile ? SHARD_QUIET_AT : SHARD_SETTLED_AT;

@@ -12,7 +12,7 @@ import {
   type KernelSpec,
   resolveKernels,
 } from "../kernels/options.js";
-import { KNOB_DEFAULTS, type Knobs, checkKnobs } from "../ksm/knobs.js";
+import { checkKnobs, KNOB_DEFAULTS, type Knobs } from "../ksm/knobs.js";
 import { slotsFor } from "../mm/guest.js";
 
 export interface EngineOptions {
@@ -38,6 +38,8 @@ export interface EngineOptions {
   readonly hash?: HashName | "auto";
   /** Seed of the hash, 0 to 2^48 - 1. Default: random, so that no guest can prepare collisions. */
   readonly seed?: number;
+  /** For tests: keeps this many bits of the hash, 1 to 64; merging is the same with any. Default 64. */
+  readonly hashBits?: number;
   /** ksmd's knobs from the start; others have the kernel's defaults (run 0: stopped). */
   readonly ksm?: Partial<Knobs>;
   /** Milliseconds ksmd waits for a vCPU to reach a safepoint before it leaves its guest out of the pass. Default 20. */
@@ -66,7 +68,13 @@ const POLLS = 200;
 export function resolveOptions(options: EngineOptions): EngineConfig {
   const nodes = integer("nodes", options.nodes, 1, 1, NODES_MAX);
   const frames = NUMBER_MAX * PAGE_SIZE;
-  const perNode = integer("memoryPerNode", options.memoryPerNode, BLOCK_BYTES, PAGE_SIZE, frames / nodes);
+  const perNode = integer(
+    "memoryPerNode",
+    options.memoryPerNode,
+    BLOCK_BYTES,
+    PAGE_SIZE,
+    frames / nodes,
+  );
   const blockBytes = resolveBlockBytes(options.blockBytes, perNode);
   const blocksPerNode = Math.ceil(perNode / blockBytes);
   const blocks = blocksPerNode * nodes;
@@ -99,6 +107,7 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
       kernels: options.kernels,
       hash: options.hash,
       seed: [seed | 0, Math.floor(seed / 2 ** 32)],
+      hashBits: integer("hashBits", options.hashBits, 64, 1, 64),
     }),
     knobs,
     workers: options.workers ?? true,
@@ -128,10 +137,14 @@ function resolveBlockBytes(value: number | undefined, perNode: number): number {
   }
   const bytes = integer("blockBytes", value, BLOCK_BYTES, 64 * 1024, 2 ** 30);
   if (Number.isInteger(Math.log2(bytes))) return bytes;
-  throw new PagefoldError("PAGEFOLD_BAD_OPTION", `blockBytes must be a power of two, not ${bytes}`, {
-    option: "blockBytes",
-    value,
-  });
+  throw new PagefoldError(
+    "PAGEFOLD_BAD_OPTION",
+    `blockBytes must be a power of two, not ${bytes}`,
+    {
+      option: "blockBytes",
+      value,
+    },
+  );
 }
 
 /** Slots of all guests: as asked, or eight times the frames, and a chunk for each of a few small guests. */

@@ -35,7 +35,10 @@ export class Pin {
       const end = Math.min((gfn + 1) * PAGE_SIZE, address + length);
       const pfn = this.#hold(gfn);
       const from = at % PAGE_SIZE;
-      pages.push({ address: at, bytes: frameView(tlb.memory, pfn).subarray(from, from + end - at) });
+      pages.push({
+        address: at,
+        bytes: frameView(tlb.memory, pfn).subarray(from, from + end - at),
+      });
       at = end;
     }
     this.pages = pages;

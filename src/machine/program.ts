@@ -4,8 +4,8 @@
 import { PagefoldError } from "../base/errors.js";
 import type { Memory } from "../base/memory.js";
 import type { GuestId, Nid } from "../base/units.js";
-import { guestNode, guestPages } from "../mm/guest.js";
 import { PAGE_SIZE } from "../base/units.js";
+import { guestNode, guestPages } from "../mm/guest.js";
 import { openVcpu } from "../mm/vcpu.js";
 import { Vcpu } from "./vcpu.js";
 
@@ -35,9 +35,13 @@ export async function runProgram(
 ): Promise<unknown> {
   const loaded = (await import(url)) as { default?: unknown };
   if (typeof loaded.default !== "function") {
-    throw new PagefoldError("PAGEFOLD_BAD_OPTION", `program ${url} has no function as default export`, {
-      program: url,
-    });
+    throw new PagefoldError(
+      "PAGEFOLD_BAD_OPTION",
+      `program ${url} has no function as default export`,
+      {
+        program: url,
+      },
+    );
   }
   const vcpu = new Vcpu(memory, openVcpu(memory, guest));
   const context: ProgramContext = {

@@ -4,7 +4,7 @@
 import { plainLoad } from "../base/atomics.js";
 import { SHARD_SKIPPED_GUESTS, SHARD_STUCK_VCPU } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
-import { type GuestId, NONE, type Nid, PAGE_SIZE, type VcpuId } from "../base/units.js";
+import { type GuestId, type Nid, NONE, PAGE_SIZE, type VcpuId } from "../base/units.js";
 import { type Counters, readBusyMs, readCounters } from "../ksm/counters.js";
 import { type Knobs, readKnobs } from "../ksm/knobs.js";
 import { freeFrames, nodeFrames } from "../mm/frames.js";
@@ -32,7 +32,11 @@ export interface Stats {
   /** Guests that ksmd left out of a pass because a vCPU of theirs reached no safepoint in time. */
   readonly skippedGuests: number;
   /** The vCPU that was waited for in vain last. */
-  readonly stuckVcpu: { readonly vcpu: VcpuId; readonly guest: GuestId; readonly thread: number } | null;
+  readonly stuckVcpu: {
+    readonly vcpu: VcpuId;
+    readonly guest: GuestId;
+    readonly thread: number;
+  } | null;
   /** Bytes of all tables and frame records that are sized at creation; the system commits them when used. */
   readonly metadataBytes: number;
 }
@@ -44,7 +48,10 @@ export function readStats(memory: Memory): Stats {
     counters: readCounters(memory),
     knobs: readKnobs(memory),
     frames: frameStats(memory, NONE),
-    nodes: Array.from({ length: sizes.nodes }, (_, node) => ({ node, ...frameStats(memory, node) })),
+    nodes: Array.from({ length: sizes.nodes }, (_, node) => ({
+      node,
+      ...frameStats(memory, node),
+    })),
     guests: guestCount(memory),
     vcpus: vcpuCount(memory),
     threads: threadCount(memory),

@@ -10,7 +10,7 @@ import type { Nid, ThreadId } from "../base/units.js";
 import type { EngineHandle } from "./handle.js";
 import type { FromWorker, Role, WorkerTask } from "./worker.js";
 
-export interface Actor {
+interface Actor {
   readonly name: string;
   readonly thread: ThreadId;
   readonly port: MessagePort;

@@ -91,7 +91,10 @@ export class Vcpu {
   close(): void {
     if (this.#tlb.closed) return;
     if (this.#tlb.depth > 0) {
-      throw new PagefoldError("PAGEFOLD_IN_SECTION", "a vCPU cannot be closed inside its own section");
+      throw new PagefoldError(
+        "PAGEFOLD_IN_SECTION",
+        "a vCPU cannot be closed inside its own section",
+      );
     }
     this.#tlb.closed = true;
     disownVcpu(this.#tlb.memory, this.id);

@@ -18,7 +18,12 @@ export interface WorkerTask {
 }
 
 export type ToNode =
-  | { readonly id: number; readonly guest: number; readonly program: string; readonly args: unknown }
+  | {
+      readonly id: number;
+      readonly guest: number;
+      readonly program: string;
+      readonly args: unknown;
+    }
   | { readonly id: number; readonly cancel: number }
   | { readonly close: true };
 

@@ -115,7 +115,8 @@ export function joinFamily(memory: Memory, guest: GuestId, relative: GuestId): v
   const head = guestWord(memory, family) + GUEST_FAMILY_NEXT;
   plainStore(control, guestWord(memory, guest) + GUEST_FAMILY, family);
   for (;;) {
-    // ORDER family.join <-> family.walk: linked before the guest maps anything; else a reverse walk misses its pte (H79).
+    // ORDER family.join <-> family.walk: linked before the guest maps anything; else a reverse walk
+    // misses its pte (H79).
     const next = loadWord(control, head);
     plainStore(control, guestWord(memory, guest) + GUEST_FAMILY_NEXT, next);
     if (casWord(control, head, next, guest + 1) === next) return;

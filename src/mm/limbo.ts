@@ -56,7 +56,8 @@ export function takeLimbo(memory: Memory, guest: GuestId): Pfn {
   const head = guestWord(memory, guest) + GUEST_LIMBO;
   // ORDER limbo.look <- limbo.push
   if (loadWord(memory.control, head) === 0) return NONE;
-  // ORDER limbo.take <-> limbo.push: before the shootdown begins; else it releases frames that lost their mapping after it.
+  // ORDER limbo.take <-> limbo.push: before the shootdown begins; else it releases frames that lost
+  // their mapping after it.
   return exchangeWord(memory.control, head, 0) - 1;
 }
 

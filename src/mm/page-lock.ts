@@ -15,7 +15,7 @@
  *   LOCK-1  HELD or WAITERS => exactly one thread is between lock and unlock; the word names it.
  *   LOCK-2  a thread sleeps here => the word is WAITERS, or somebody awake still owes a wake-up:
  *           an unlocker between its exchange and its notify, or a woken thread about to mark again.
- * ORDER   lock.take <-> lock.drop; lock.sleep <-> lock.wake
+ * ORDER   lock.take <-> lock.drop; lock.mark <-> lock.drop
  * MODEL   test/model/page-lock.test.ts
  * LINUX   lock_page, trylock_page, unlock_page; Drepper, "Futexes are tricky", mutex 2.
  */
@@ -57,7 +57,7 @@ export function lockPage(memory: Memory, pfn: Pfn): void {
     const seen = casWord(words, index, LOCK_FREE, owned(memory, LOCK_WAITERS));
     if (seen === LOCK_FREE) return;
     const marked = (seen & ~LOCK_STATE_MASK) | LOCK_WAITERS;
-    // ORDER lock.sleep <-> lock.drop, lock.wake: marked before sleeping, and asleep only while the mark
+    // ORDER lock.mark <-> lock.drop: marked before sleeping, and asleep only while the mark
     // stands; else the unlock falls between and nobody wakes us.
     if (seen === marked || casWord(words, index, seen, marked) === seen) {
       sleepWhile(memory, words, index, marked);
@@ -69,7 +69,7 @@ export function lockPage(memory: Memory, pfn: Pfn): void {
 export function unlockPage(memory: Memory, pfn: Pfn): void {
   const { words } = blockOf(memory, pfn);
   const index = recordWord(memory, pfn) + RECORD_LOCK;
-  // ORDER lock.drop <-> lock.take, lock.try, lock.sleep, lock.look: what we did under the lock comes first.
+  // ORDER lock.drop <-> lock.take, lock.try, lock.mark, lock.look: what we did under the lock comes first.
   const before = exchangeWord(words, index, LOCK_FREE);
   assert(
     before >>> LOCK_OWNER_SHIFT === memory.thread + 1,
@@ -79,7 +79,7 @@ export function unlockPage(memory: Memory, pfn: Pfn): void {
     before >>> LOCK_OWNER_SHIFT,
   );
   if ((before & LOCK_STATE_MASK) !== LOCK_WAITERS) return;
-  // ORDER lock.wake <-> lock.sleep: after the word is free; else the sleeper finds it held and sleeps on.
+  // ORDER lock.wake <-> slice.sleep: after the word is free; else the sleeper finds it held and sleeps on.
   notifyWord(words, index, 1);
 }
 

@@ -63,7 +63,8 @@ export function getPage(memory: Memory, pfn: Pfn): void {
 /** Drops a reference. True: it was the last, and the caller must free the frame (mm/frames.ts). */
 export function dropPage(memory: Memory, pfn: Pfn): boolean {
   const { words } = blockOf(memory, pfn);
-  // ORDER ref.drop <-> ref.get, ref.more, ref.count: our accesses to the frame come first; else it is reused under them.
+  // ORDER ref.drop <-> ref.get, ref.more, ref.count: our accesses to the frame come
+  // first; else it is reused under them.
   const before = addWord(words, recordWord(memory, pfn) + RECORD_REF, -1);
   assert(before > 0, "REF-1", "put without a reference: frame, ref", pfn, before);
   return before === 1;
@@ -92,9 +93,9 @@ export function publishPage(memory: Memory, pfn: Pfn): void {
  */
 export function freezePage(memory: Memory, pfn: Pfn, expected: number): boolean {
   const { words } = blockOf(memory, pfn);
+  const index = recordWord(memory, pfn) + RECORD_REF;
   // ORDER ref.freeze <-> ref.get: the exact count, in one step; else a pin taken between the test and
   // the copy writes to the old frame (H44).
-  const index = recordWord(memory, pfn) + RECORD_REF;
   return casWord(words, index, expected, FROZEN) === expected;
 }
 

@@ -122,7 +122,7 @@ export function finishEntry(memory: Memory, slot: Slot, pte: number): void {
   assert(pteIsEntry(entry), "PTE-4", "entry changed by another than its owner: slot", slot, entry);
   if ((entry & PTE_MERGED) !== 0 && (pte & PTE_MERGED) === 0) dropKsmPte(memory);
   if ((entry & PTE_SLEEPERS) === 0) return;
-  // ORDER pte.wake <-> pte.sleep: after the word changed; else the sleeper finds the entry and sleeps on.
+  // ORDER pte.wake <-> slice.sleep: after the word changed; else the sleeper finds the entry and sleeps on.
   notifyWord(memory.control, index, Number.POSITIVE_INFINITY);
 }
 
@@ -141,6 +141,5 @@ export function waitForEntry(memory: Memory, slot: Slot, pte: number): void {
   const marked = pte | PTE_SLEEPERS;
   // ORDER pte.mark <-> pte.finish: marked before sleeping; else the owner does not know to wake us.
   if (pte !== marked && casWord(memory.control, index, pte, marked) !== pte) return;
-  // ORDER pte.sleep <-> pte.wake: asleep only while the marked entry stands.
   sleepWhile(memory, memory.control, index, marked);
 }

@@ -104,11 +104,11 @@ export function adoptVcpu(memory: Memory, guest: GuestId): VcpuId {
 /** Gives the vCPU back, or takes it from a thread that died: it counts as outside from now on. */
 export function disownVcpu(memory: Memory, vcpu: VcpuId): void {
   const record = vcpuWord(memory, vcpu);
-  // ORDER vcpu.exit.dead <-> vcpu.look: nobody runs it any more; else initiators wait for a dead thread.
+  // ORDER vcpu.dead <-> vcpu.look: nobody runs it any more; else initiators wait for a dead thread.
   const state = loadWord(memory.control, record + VCPU_STATE);
   storeWord(memory.control, record + VCPU_STATE, state & ~VCPU_IN);
   notifySleepers(memory, vcpu);
-  // ORDER vcpu.disown <-> vcpu.adopt: outside first; else its next owner starts inside.
+  // ORDER vcpu.disown <-> vcpu.adopt, vcpu.owner: outside first; else its next owner starts inside.
   storeWord(memory.control, record + VCPU_OWNER, 0);
 }
 
@@ -173,8 +173,8 @@ export function catchUp(memory: Memory, vcpu: VcpuId, ack: number): number {
 
 function notifySleepers(memory: Memory, vcpu: VcpuId): void {
   const record = vcpuWord(memory, vcpu);
-  // ORDER sleepers.see <-> sleepers.up: after the state changed; else an initiator that counts itself now
-  // sleeps on the old state for ever (SHOOT-3).
+  // ORDER sleepers.see <-> sleepers.up, sleepers.down: after the state changed; else an initiator that counts itself
+  // now sleeps on the old state for ever (SHOOT-3).
   if (loadWord(memory.control, record + VCPU_SLEEPERS) === 0) return;
   // ORDER vcpu.wake <-> vcpu.sleep: after the state changed; else the sleeper sees the old one and sleeps on.
   notifyWord(memory.control, record + VCPU_STATE, Number.POSITIVE_INFINITY);
@@ -255,7 +255,7 @@ export function awaitShootdown(
 }
 
 function hasSeen(memory: Memory, record: WordIndex, seq: number): boolean {
-  // ORDER vcpu.look <-> vcpu.enter, vcpu.exit, vcpu.ack, vcpu.exit.dead: after seq.bump.
+  // ORDER vcpu.look <-> vcpu.enter, vcpu.exit, vcpu.ack, vcpu.dead: after seq.bump.
   const state = loadWord(memory.control, record + VCPU_STATE);
   return (state & VCPU_IN) === 0 || vcpuHasSeen(state, seq);
 }

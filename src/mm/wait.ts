@@ -8,7 +8,7 @@
  *
  * INVARIANTS
  *   WAIT-1  a sleep ends by a wake-up, or within a slice of the machine being declared broken.
- * ORDER   engine.break -> engine.look
+ * ORDER   engine.break -> engine.look; slice.sleep <-> pte.wake, lock.wake
  * MODEL   test/model/page-lock.test.ts
  */
 import { loadWord, storeWord, waitWord } from "../base/atomics.js";
@@ -28,12 +28,12 @@ export function sleepWhile(
   index: number,
   expected: number,
 ): void {
-  // ORDER slice.sleep <-> slice.wake: asleep only while the word is what the caller judged.
+  // ORDER slice.sleep <-> pte.wake, lock.wake: asleep only while the word is what the caller judged.
   if (!waitWord(words, index, expected, SLICE_MS)) checkWhole(memory);
 }
 
 /** Throws if the machine has been declared broken. */
-export function checkWhole(memory: Memory): void {
+function checkWhole(memory: Memory): void {
   // ORDER engine.look <- engine.break
   if (loadWord(memory.control, memory.layout.engine + ENGINE_STATE) !== ENGINE_BROKEN) return;
   throw new PagefoldError("PAGEFOLD_CRASHED", "a thread of the engine died; create a new engine");

@@ -78,11 +78,22 @@ export class Placement {
   readonly blocks: readonly CommentBlock[];
   private readonly scan: Scan;
   private readonly functions: readonly FunctionSpan[];
+  private readonly lines: readonly string[];
 
   constructor(file: SourceFile) {
     this.scan = scanOf(file);
+    this.lines = file.text.split("\n");
     this.blocks = commentBlocks(this.scan);
     this.functions = functionsOf(this.scan);
+  }
+
+  /** Is there neither a blank line nor the end of a function between the lines? */
+  private isOneParagraph(from: number, to: number): boolean {
+    for (let line = from; line < to; line++) {
+      const text = this.lines[line] ?? "";
+      if (text.trim() === "" || text.startsWith("}")) return false;
+    }
+    return true;
   }
 
   /** The file's header is not a comment of anything: it lists, it does not define. */
@@ -91,12 +102,16 @@ export class Placement {
   }
 
   /**
-   * The comments that may carry the tags of a call: directly above its statement, and the doc comments
-   * of the functions that contain it.
+   * The comments that may carry the tags of a call: those above it in its paragraph (up to a blank line),
+   * directly above its statement, and the doc comments of the functions that contain it.
    */
   above(call: SeamCall): CommentBlock[] {
     const { scan, blocks, functions } = this;
     const found = blocksAbove(scan, blocks, call.index);
+    for (const block of blocks) {
+      if (block.endLine < call.line && this.isOneParagraph(block.endLine, call.line))
+        found.push(block);
+    }
     for (const { start, open, close } of functions) {
       if (call.index <= open || call.index >= close) continue;
       found.push(...blocksAbove(scan, blocks, start).filter((block) => block.doc));

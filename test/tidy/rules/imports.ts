@@ -19,7 +19,8 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   migrate: { layers: ["base", "mm", "migrate"], outside: false },
   machine: { layers: ["base", "kernels", "mm", "ksm", "migrate", "machine"], outside: true },
   cli: { layers: ["base", "machine", "index", "cli"], outside: true },
-  index: { layers: ["base", "machine"], outside: false },
+  // Beside the machine, the types that its interface speaks of.
+  index: { layers: ["base", "kernels", "ksm", "machine"], outside: false },
 };
 
 /** Packages that one file alone may import. */

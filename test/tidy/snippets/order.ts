@@ -47,13 +47,13 @@ export const order: Snippets = {
     ),
     wrong(
       "a tag above the statement before",
-      ["src/mm/a.ts:4"],
-      [INSTALL, "storeWord(w, 0, 1);", "storeWord(w, 1, 1);"],
+      ["src/mm/a.ts:5"],
+      [INSTALL, "storeWord(w, 0, 1);", "", "storeWord(w, 1, 1);"],
     ),
     wrong(
-      "a tag above a block that only contains the access",
-      ["src/mm/a.ts:4", "src/mm/a.ts:2"],
-      [INSTALL, "for (const page of pages) {", "  storeWord(w, page, 1);", "}"],
+      "a tag above a block that contains the access in a later paragraph",
+      ["src/mm/a.ts:5", "src/mm/a.ts:2"],
+      [INSTALL, "for (const page of pages) {", "", "  storeWord(w, page, 1);", "}"],
     ),
     wrong(
       "a tag at the end of a line",
