@@ -71,9 +71,7 @@ export function createIndex(): ContentIndex {
 
 /** Forgets everything; the lists' links in items and nodes are the caller's to reset. */
 export function clearIndex(index: ContentIndex): void {
-  const fresh = createIndex();
-  index.words = fresh.words;
-  index.entries = fresh.entries;
+  for (let word = 0; word < index.words.length; word++) plainStore(index.words, word, 0);
 }
 
 /** Hashes in the table. */

@@ -138,6 +138,9 @@ class Audit {
     if ((pte & PTE_WRITABLE) !== 0) this.writable[pfn] = 1;
     if ((pte & PTE_MERGED) === 0) return;
     this.merged++;
+    if (mappingTag(readMapping(this.shard.memory, pfn)) !== MAPPING_TAG_KSM) {
+      this.report("PTE-3", `slot ${slot} is merged, and its frame is no stable node's`);
+    }
     if ((pte & PTE_WRITABLE) !== 0) this.report("PTE-3", `slot ${slot} is merged and writable`);
   }
 

@@ -71,7 +71,8 @@ export function openVcpu(memory: Memory, guest: GuestId): VcpuId {
     addWord(memory.control, counter, -1);
     throw new PagefoldError(
       "PAGEFOLD_NO_ROOM",
-      `all ${memory.sizes.vcpus} vCPUs are in use; close some, or create the engine with a larger maxVcpus`,
+      `all ${memory.sizes.vcpus} vCPUs are in use; ` +
+        "close some, or create the engine with a larger maxVcpus",
       { vcpus: memory.sizes.vcpus },
     );
   }

@@ -12,18 +12,26 @@
  *
  * The search is depth-first over the choices of the scheduler, exhaustive for at most `preemptions`
  * switches away from a thread that could have gone on (switches at a sleep or an end are free).
+ *
+ * A switch before an operation on a word that no other thread touches, or that nobody writes, is the same
+ * as one before the next operation on a contended word. So only contended words are scheduling points. Which
+ * these are is learned: an execution that finds a new one starts the search over. Words outside shared
+ * memory (ghosts) and those that the scenario watches count as contended.
+ *
+ * A state is the memory, written through `write`, and what each thread has read so far: two executions that
+ * meet in a state go on alike, and the second is given up there. A scenario with `reset` has state of its
+ * own that the explorer cannot see, so its executions never meet. States are told apart by a 53-bit hash.
  */
 
-export interface Operation {
+import { Choices, Contention, mix, States } from "./search.js";
+
+/** An operation that was done; one line of a trace. */
+export interface Step {
+  readonly thread: string;
   readonly kind: string;
   readonly words: Int32Array;
   readonly index: number;
   readonly value: number;
-}
-
-/** One line of a trace. */
-export interface Step extends Operation {
-  readonly thread: string;
 }
 
 export interface Scenario {
@@ -34,6 +42,8 @@ export interface Scenario {
   readonly check: () => void;
   /** Puts private ghost state back before each execution (shared words are put back by the explorer). */
   readonly reset?: () => void;
+  /** Words whose order `observe` looks at: scheduling points even if no two threads touch them. */
+  readonly watches?: (words: Int32Array, index: number) => boolean;
   readonly nameWord?: (words: Int32Array, index: number) => string;
 }
 
@@ -45,7 +55,7 @@ export interface Bounds {
 
 export interface Failure {
   readonly message: string;
-  /** The choices that lead there: `replay` in Bounds order. */
+  /** What `replay` takes: thread, operations, thread, operations ... */
   readonly schedule: readonly number[];
   readonly trace: readonly string[];
 }
@@ -59,59 +69,42 @@ export interface Report {
 }
 
 const SUSPEND = Symbol("suspend");
+/** This state was explored before. */
+const MET = Symbol("met");
 
 interface Thread {
   readonly name: string;
+  readonly number: number;
   readonly body: () => void;
   readonly log: number[];
+  /** Hash of the log. */
+  low: number;
+  high: number;
   cursor: number;
   asleep: { words: Int32Array; index: number } | null;
   over: boolean;
 }
 
-/** Enumerates all sequences of choices: each run replays a prefix and takes the next branch at its end. */
-class Choices {
-  private readonly taken: { index: number; last: number }[] = [];
-  private position = 0;
-
-  constructor(fixed: readonly number[] = []) {
-    for (const index of fixed) this.taken.push({ index, last: index });
-  }
-
-  choose(count: number): number {
-    if (count <= 1) return 0;
-    if (this.position === this.taken.length) this.taken.push({ index: 0, last: count - 1 });
-    return (this.taken[this.position++] as { index: number }).index;
-  }
-
-  /** Moves on to the next sequence; false when there is none. */
-  advance(): boolean {
-    this.position = 0;
-    for (let i = this.taken.length - 1; i >= 0; i--) {
-      const choice = this.taken[i] as { index: number; last: number };
-      if (choice.index < choice.last) {
-        choice.index++;
-        this.taken.length = i + 1;
-        return true;
-      }
-    }
-    return false;
-  }
-
-  schedule(): number[] {
-    return this.taken.slice(0, this.position).map((choice) => choice.index);
-  }
-}
-
 export class Explorer {
   private threads: Thread[] = [];
   private current: Thread | null = null;
+  /** Number of the thread whose operation is under way, its observers included. */
+  private acting = 0;
+  /** The execution under way has met an explored state. */
+  private met = false;
+  private contention = new Contention();
+  private states: States | null = null;
   private granted = false;
   private next: Thread | null = null;
   private preempted = 0;
   private steps = 0;
   private tracing: string[] | null = null;
   private choices = new Choices();
+  /** The execution under way, as a schedule. */
+  private ran: number[] = [];
+  /** The schedule to follow, if one is given; `followed` is the position in it. */
+  private fixed: number[] | null = null;
+  private followed = 0;
   private scenario: Scenario = { threads: {}, check: () => {} };
   private limits = { preemptions: 0, steps: 0 };
   private readonly undo: { words: Int32Array; index: number; value: number }[] = [];
@@ -127,8 +120,16 @@ export class Explorer {
       executions++;
       operations += this.steps;
       if (message !== null) {
-        const failure = this.explain(message, bounds);
+        const failure = this.follow(this.ran);
+        if (failure?.message !== message) throw new Error(`not reproduced: ${message}`);
         return { executions, operations, exhausted: false, marks: this.seenMarks, failure };
+      }
+      if (this.contention.grow()) {
+        this.choices = new Choices();
+        this.forget();
+        executions = 0;
+        operations = 0;
+        continue;
       }
       if (!this.choices.advance()) break;
       if (executions >= executionsMax) {
@@ -141,53 +142,63 @@ export class Explorer {
   /** Runs one schedule of a failure again; returns its failure, or null. */
   replay(scenario: Scenario, bounds: Bounds, schedule: readonly number[]): Failure | null {
     this.begin(scenario, bounds);
-    this.choices = new Choices(schedule);
-    const message = this.execute();
-    return message === null ? null : this.explain(message, bounds);
+    return this.follow(schedule);
   }
 
   private begin(scenario: Scenario, bounds: Bounds): void {
     this.scenario = scenario;
     this.limits = { preemptions: bounds.preemptions, steps: bounds.steps ?? 20_000 };
     this.choices = new Choices();
+    this.contention = new Contention();
+    this.forget();
     this.seenMarks.clear();
   }
 
-  private explain(message: string, bounds: Bounds): Failure {
-    const schedule = this.choices.schedule();
-    this.choices = new Choices(schedule);
-    this.limits = { ...this.limits, preemptions: bounds.preemptions };
+  private forget(): void {
+    this.states = this.scenario.reset === undefined ? new States() : null;
+  }
+
+  /** Runs a schedule with a trace. */
+  private follow(schedule: readonly number[]): Failure | null {
+    this.fixed = [...schedule];
+    this.followed = 0;
     this.tracing = [];
-    this.execute();
+    const message = this.execute();
     const trace = this.tracing;
     this.tracing = null;
-    return { message, schedule, trace };
+    this.fixed = null;
+    return message === null ? null : { message, schedule: this.ran, trace };
   }
 
   /** One execution from the initial state; returns what went wrong, or null. */
   private execute(): string | null {
     this.steps = 0;
     this.preempted = 0;
+    this.met = false;
+    this.ran = [];
     this.undo.length = 0;
     this.scenario.reset?.();
-    this.threads = Object.entries(this.scenario.threads).map(([name, body]) => ({
+    this.threads = Object.entries(this.scenario.threads).map(([name, body], number) => ({
       name,
+      number,
       body,
       log: [],
+      low: 0,
+      high: 0,
       cursor: 0,
       asleep: null,
       over: false,
     }));
     const message = this.runThreads();
     this.current = null;
-    const result = message ?? attempt(() => this.scenario.check());
+    const result = message ?? (this.met ? null : attempt(() => this.scenario.check()));
     for (let i = this.undo.length - 1; i >= 0; i--) {
       const { words, index, value } = this.undo[i] as {
         words: Int32Array;
         index: number;
         value: number;
       };
-      words[index] = value;
+      this.put(words, index, value);
     }
     this.undo.length = 0;
     return result;
@@ -197,18 +208,23 @@ export class Explorer {
     this.next = null;
     for (;;) {
       const thread = this.next ?? this.pickAny();
+      if (this.met) return null;
       if (thread === null) {
         const sleepers = this.threads.filter((t) => !t.over).map((t) => t.name);
         return sleepers.length === 0 ? null : `deadlock: ${sleepers.join(", ")} asleep`;
       }
       this.next = null;
       this.current = thread;
+      this.acting = thread.number;
       this.granted = true;
+      if (this.ran.at(-2) !== thread.number) this.ran.push(thread.number, 0);
       thread.cursor = 0;
       try {
         thread.body();
         thread.over = true;
       } catch (error) {
+        if (error === MET) this.met = true;
+        if (this.met) return null;
         if (error !== SUSPEND) return messageOf(error);
       }
     }
@@ -220,7 +236,25 @@ export class Explorer {
 
   private pickAny(): Thread | null {
     const ready = this.runnable();
-    return ready.length === 0 ? null : (ready[this.choices.choose(ready.length)] as Thread);
+    if (ready.length === 0) return null;
+    if (this.fixed !== null) return this.fixedThread();
+    if (ready.length > 1 && this.seenBefore(-1)) {
+      this.met = true;
+      return null;
+    }
+    return ready[this.choices.choose(ready.length)] as Thread;
+  }
+
+  private seenBefore(current: number): boolean {
+    if (this.states === null || !this.choices.atEnd()) return false;
+    return this.states.met(this.threads, current, this.preempted);
+  }
+
+  /** The thread whose turn it is in the given schedule. */
+  private fixedThread(): Thread {
+    const fixed = this.fixed as number[];
+    if (fixed[this.followed + 1] === 0) this.followed += 2;
+    return this.threads[fixed[this.followed] as number] as Thread;
   }
 
   /** Called by the seam's twin for every operation. `point`: another thread may run before it. */
@@ -234,22 +268,47 @@ export class Explorer {
     const thread = this.current;
     if (thread === null) return perform();
     if (thread.cursor < thread.log.length) return thread.log[thread.cursor++] as number;
-    if (point) this.schedulingPoint(thread);
+    if (point) this.schedulingPoint(thread, words, index);
+    this.contention.note(words, index, thread.number, kind === "notify");
+    // What a ghost step looks at is no operation of the thread.
+    this.current = null;
     const value = perform();
-    thread.log.push(value);
+    this.current = thread;
+    record(thread, value);
     thread.cursor++;
-    this.afterOperation(thread, { kind, words, index, value });
+    this.afterOperation(thread, kind, words, index, value);
     return value;
   }
 
-  private schedulingPoint(thread: Thread): void {
+  private schedulingPoint(thread: Thread, words: Int32Array, index: number): void {
     if (++this.steps > this.limits.steps) throw new Error("livelock: too many steps");
+    if (this.fixed !== null) this.followFixed(thread, this.fixed);
+    else if (this.isContended(words, index)) this.maybePreempt(thread);
+    this.ran[this.ran.length - 1] = (this.ran.at(-1) as number) + 1;
+  }
+
+  private isContended(words: Int32Array, index: number): boolean {
+    return this.contention.has(words, index) || this.scenario.watches?.(words, index) === true;
+  }
+
+  private followFixed(thread: Thread, fixed: number[]): void {
+    const next = this.fixedThread();
+    if (next !== thread) {
+      this.next = next;
+      throw SUSPEND;
+    }
+    fixed[this.followed + 1] = (fixed[this.followed + 1] as number) - 1;
+  }
+
+  private maybePreempt(thread: Thread): void {
     if (this.granted) {
       this.granted = false;
       return;
     }
     if (this.preempted >= this.limits.preemptions) return;
     const others = this.runnable().filter((other) => other !== thread);
+    if (others.length === 0) return;
+    if (this.seenBefore(thread.number)) throw MET;
     const choice = this.choices.choose(others.length + 1);
     if (choice === 0) return;
     this.preempted++;
@@ -257,12 +316,20 @@ export class Explorer {
     throw SUSPEND;
   }
 
-  private afterOperation(thread: Thread, operation: Operation): void {
-    const step = { ...operation, thread: thread.name };
+  private afterOperation(
+    thread: Thread,
+    kind: string,
+    words: Int32Array,
+    index: number,
+    value: number,
+  ): void {
+    const { observe } = this.scenario;
+    if (this.tracing === null && observe === undefined) return;
+    const step: Step = { thread: thread.name, kind, words, index, value };
     if (this.tracing !== null) this.tracing.push(this.line(step));
-    if (this.scenario.observe === undefined) return;
+    if (observe === undefined) return;
     this.current = null;
-    this.scenario.observe(step);
+    observe(step);
     this.current = thread;
   }
 
@@ -275,7 +342,14 @@ export class Explorer {
   /** Stores a shared word, so that it can be put back. */
   write(words: Int32Array, index: number, value: number): void {
     this.undo.push({ words, index, value: words[index] as number });
+    this.contention.note(words, index, this.acting, true);
+    this.put(words, index, value);
+  }
+
+  private put(words: Int32Array, index: number, value: number): void {
+    const before = words[index] as number;
     words[index] = value;
+    this.states?.changed(words, index, before, words[index] as number);
   }
 
   /** Atomics.wait: sleeps, unless the word is not `expected`. */
@@ -283,15 +357,16 @@ export class Explorer {
     const thread = this.current;
     if (thread === null) throw new Error("a wait outside every thread");
     if (thread.cursor < thread.log.length) return thread.log[thread.cursor++] as number;
-    this.schedulingPoint(thread);
+    this.schedulingPoint(thread, words, index);
+    this.contention.note(words, index, thread.number, false);
     if (words[index] !== expected) {
-      thread.log.push(1);
+      record(thread, 1);
       thread.cursor++;
-      this.afterOperation(thread, { kind: "wait", words, index, value: 1 });
+      this.afterOperation(thread, "wait", words, index, 1);
       return 1;
     }
     thread.asleep = { words, index };
-    this.afterOperation(thread, { kind: "sleep", words, index, value: expected });
+    this.afterOperation(thread, "sleep", words, index, expected);
     throw SUSPEND;
   }
 
@@ -302,7 +377,7 @@ export class Explorer {
       if (thread.asleep?.words !== words || thread.asleep.index !== index || woken >= count)
         continue;
       thread.asleep = null;
-      thread.log.push(1);
+      record(thread, 1);
       woken++;
     }
     return woken;
@@ -312,6 +387,12 @@ export class Explorer {
   mark(name: string): void {
     this.seenMarks.add(name);
   }
+}
+
+function record(thread: Thread, value: number): void {
+  thread.log.push(value);
+  thread.low = mix(thread.low + 0x3c6ef372, value);
+  thread.high = mix(thread.high ^ 0x5bd1e995, value);
 }
 
 function attempt(action: () => void): string | null {

@@ -7,9 +7,9 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build, type Plugin } from "esbuild";
-import type * as Production from "./production.js";
+import type * as production from "./production.js";
 
-export type Production = typeof Production;
+export type Production = typeof production;
 
 export interface Edit {
   /** Below src, without extension: "mm/pte". */

@@ -1,6 +1,13 @@
 /** production - every module that the model tests run, as one bundle (loader.ts). */
 export * as layout from "../../src/base/layout.js";
 export * as base from "../../src/base/memory.js";
+export * as control from "../../src/ksm/control.js";
+export * as counters from "../../src/ksm/counters.js";
+export * as knobs from "../../src/ksm/knobs.js";
+export * as lifecycle from "../../src/ksm/lifecycle.js";
+export * as scan from "../../src/ksm/scan.js";
+export * as shards from "../../src/ksm/shard.js";
+export * as audit from "../../src/machine/check.js";
 export * as fault from "../../src/mm/fault.js";
 export * as frames from "../../src/mm/frames.js";
 export * as guest from "../../src/mm/guest.js";

@@ -57,9 +57,9 @@ export function notifyWord(words: Int32Array, index: number, count: number): voi
   explorer.operation("notify", words, index, true, () => explorer.wake(words, index, count));
 }
 
-/** Orders nothing, so nobody can tell when it happens: no scheduling point. */
+/** Orders nothing; whoever reads the counter racily sees when it happens. */
 export function countWord(words: Int32Array, index: number, value: number): number {
-  return explorer.operation("count", words, index, false, () => {
+  return explorer.operation("count", words, index, true, () => {
     const before = words[index] as number;
     explorer.write(words, index, before + value);
     return before;

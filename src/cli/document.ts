@@ -1,0 +1,156 @@
+/**
+ * document - what a run found, as `--json` prints it: schema/run.schema.json. Keys are only ever added.
+ */
+import { availableParallelism, totalmem } from "node:os";
+import { PAGE_SIZE } from "../base/units.js";
+import type { CheckReport, Engine, HistogramRow, Report, Stats } from "../index.js";
+import type { RunOptions } from "./options.js";
+import { version } from "./package.js";
+import type { Source } from "./source.js";
+
+export interface GuestRow {
+  readonly name: string;
+  readonly source: string;
+  readonly bytes: number;
+  readonly padded_bytes: number;
+  /** Pages that have a frame: all of them once loading is done. */
+  readonly pages: number;
+  readonly node: number;
+  readonly pages_shared: number;
+  readonly pages_sharing: number;
+  readonly pages_unshared: number;
+  readonly pages_volatile: number;
+  readonly saved_bytes: number;
+}
+
+/** Seconds of what was done, null for what was not done to the end. */
+export interface Timing {
+  load_seconds: number | null;
+  first_pass_seconds: number | null;
+  merge_pass_seconds: number | null;
+  settle_seconds: number | null;
+  verify_seconds: number | null;
+}
+
+/** What a run has come to so far. */
+export interface Progress {
+  readonly timing: Timing;
+  settled: boolean;
+  interrupted: boolean;
+  verify: { readonly pages: number; readonly mismatches: number } | null;
+  check: CheckReport | null;
+}
+
+export interface RunDocument {
+  readonly schema: "pagefold.run/1";
+  readonly settled: boolean;
+  readonly interrupted: boolean;
+  readonly pages: number;
+  readonly saved_bytes: number;
+  readonly zero_pages: number;
+  readonly passes: number;
+  readonly guests: readonly GuestRow[];
+  readonly counters: Stats["counters"];
+  readonly histogram: readonly HistogramRow[];
+  readonly nodes: readonly {
+    readonly node: number;
+    readonly frames_total: number;
+    readonly frames_used: number;
+    readonly frames_free: number;
+  }[];
+  readonly frames: Stats["frames"];
+  readonly timing: Timing & {
+    /** Pages hashed in a second in which ksmd did not sleep. */
+    readonly scan_pages_per_second: number | null;
+    /** Pages visited in such a second, those included that are known to be unchanged. */
+    readonly effective_pages_per_second: number | null;
+  };
+  readonly verify: Progress["verify"];
+  readonly check: "clean" | "failed" | "skipped";
+  readonly options: {
+    readonly nodes: number;
+    readonly memory_per_node: number;
+    readonly max_page_sharing: number;
+    readonly passes: number | null;
+    readonly pages_to_scan: number | null;
+    readonly sleep_millisecs: number;
+    readonly verify: boolean;
+  };
+  readonly kernels: string;
+  readonly hash: string;
+  readonly versions: { readonly pagefold: string; readonly node: string; readonly v8: string };
+  readonly machine: { readonly cpus: number; readonly memory_bytes: number };
+}
+
+/** Puts together what the engine counted and what the run noted. */
+export function buildDocument(
+  engine: Engine,
+  report: Report,
+  sources: readonly Source[],
+  options: RunOptions,
+  { timing, settled, interrupted, verify, check }: Progress,
+): RunDocument {
+  const { counters, nodes, frames, busyMs } = engine.stats();
+  const perSecond = (pages: number) => (busyMs > 0 ? pages / (busyMs / 1000) : null);
+  const sum = (of: "pages" | "zero_pages") =>
+    report.guests.reduce((total, guest) => total + guest[of], 0);
+  const { implementation, hash } = engine.handle.kernels;
+  return {
+    schema: "pagefold.run/1",
+    settled,
+    interrupted,
+    pages: sum("pages"),
+    saved_bytes: counters.pages_sharing * PAGE_SIZE,
+    zero_pages: sum("zero_pages"),
+    passes: counters.full_scans,
+    guests: guestRows(engine, report, sources),
+    counters,
+    histogram: report.histogram,
+    nodes: nodes.map(({ node, total, used, free }) => ({
+      node,
+      frames_total: total,
+      frames_used: used,
+      frames_free: free,
+    })),
+    frames,
+    timing: {
+      ...timing,
+      scan_pages_per_second: perSecond(counters.pages_hashed),
+      effective_pages_per_second: perSecond(counters.pages_scanned),
+    },
+    verify,
+    check: check === null ? "skipped" : check.clean ? "clean" : "failed",
+    options: {
+      nodes: options.nodes,
+      memory_per_node: (nodes[0]?.total ?? 0) * PAGE_SIZE,
+      max_page_sharing: options.maxPageSharing,
+      passes: options.passes,
+      pages_to_scan: options.pagesToScan,
+      sleep_millisecs: options.sleepMillisecs,
+      verify: options.verify,
+    },
+    kernels: implementation,
+    hash,
+    versions: { pagefold: version(), node: process.versions.node, v8: process.versions.v8 },
+    machine: { cpus: availableParallelism(), memory_bytes: totalmem() },
+  };
+}
+
+function guestRows(engine: Engine, report: Report, sources: readonly Source[]): GuestRow[] {
+  return report.guests.map((guest, i) => {
+    const { name, source, bytes, paddedBytes } = sources[i] as Source;
+    return {
+      name,
+      source,
+      bytes,
+      padded_bytes: paddedBytes,
+      pages: guest.pages,
+      node: engine.guests[i]?.node ?? 0,
+      pages_shared: guest.pages_shared,
+      pages_sharing: guest.pages_sharing,
+      pages_unshared: guest.pages_unshared,
+      pages_volatile: guest.pages_volatile,
+      saved_bytes: guest.saved_bytes,
+    };
+  });
+}

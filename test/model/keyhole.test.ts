@@ -1,0 +1,230 @@
+/**
+ * Question: does a look-up through the keyhole give the node's frame, held, or say stale only of a node
+ * whose frame is gone?
+ * Threads: one or two look-ups, and one of: the last sharer that leaves, somebody who reuses the frame, a
+ * migrator that moves it once, or there and back. Frames: 2 or 4. Bounds: 3 preemptions; a frozen frame is
+ * tried twice.
+ */
+import { describe } from "vitest";
+import type { Scenario } from "./explorer.js";
+import type { Production } from "./loader.js";
+import { ghost, TinyMachine } from "./machine.js";
+import { type Build, mustFail, mustHold, mutant } from "./mutants.js";
+import { TinyMigrator } from "./tiny-migrator.js";
+
+const BOUNDS = { preemptions: 3 };
+const NODE = 1;
+
+/** Stable node 1 has the only frame in use; page 0 of guest 0 is its last sharer. */
+class Keyhole extends TinyMachine {
+  readonly frame: number;
+  readonly keyed: number;
+
+  constructor(production: Production) {
+    super(production, { framesShift: 1, guests: [1, 1], vcpus: [0, 1] });
+    this.frame = this.share([[0, 0]], [5, 6], NODE);
+    this.keyed = this.key(NODE);
+  }
+
+  /** A frame with the node's key that somebody holds, or a migrator. */
+  private isLive(): boolean {
+    const { base, pageMapping, pageRef } = this.production;
+    for (let pfn = 0; pfn < base.totalFrames(this.memory); pfn++) {
+      if (pageMapping.readMapping(this.memory, pfn) !== this.keyed) continue;
+      if (pageRef.pageRef(this.memory, pfn) !== 0) return true;
+    }
+    return false;
+  }
+
+  private expectOurs(pfn: number): void {
+    const { frames, pageMapping, pageRef } = this.production;
+    const mapping = pageMapping.readMapping(this.memory, pfn);
+    if (mapping !== this.keyed) throw new Error(`KEY-1: found frame ${pfn} of ${mapping}`);
+    if (pageRef.pageRef(this.memory, pfn) <= 0) throw new Error(`KEY-1: frame ${pfn} is not held`);
+    if (frames.frameIsFree(this.memory, pfn)) throw new Error(`KEY-1: frame ${pfn} is free`);
+  }
+
+  lookUp = () => {
+    const { frames, keyhole } = this.production;
+    const pfn = keyhole.getStableFrame(this.memory, NODE, this.keyed);
+    ghost(() => {
+      if (pfn === keyhole.KEYHOLE_STALE && this.isLive()) throw new Error("KEY-2: live, and stale");
+      if (pfn >= 0) this.expectOurs(pfn);
+    });
+    if (pfn < 0) return;
+    ghost(() => this.expectOurs(pfn));
+    frames.putPage(this.memory, pfn);
+  };
+
+  /** The last sharer writes: the frame is freed. */
+  leave = () => this.vcpu(this.view(1), 0, "leave").store(0, 0, 11);
+
+  /** The frame, free, becomes a frame of stable node `stable` of this generation. */
+  become(stable: number, generation: number): void {
+    const { frames, keyhole, pageMapping } = this.production;
+    const pfn = frames.allocFrame(this.memory, 0, 1, 0);
+    if (pfn < 0) return;
+    keyhole.nameFrame(this.memory, stable, pfn);
+    pageMapping.setKsmMapping(this.memory, pfn, this.key(stable, generation));
+    ghost(() => {});
+    frames.putPage(this.memory, pfn);
+  }
+
+  /** Moves the node's frame, wherever it is. */
+  move(): void {
+    const { keyhole } = this.production;
+    const migrator = new TinyMigrator(this, this.view(2));
+    migrator.move(keyhole.namedFrame(this.memory, NODE), NODE);
+  }
+
+  against(threads: Scenario["threads"]): Scenario {
+    return this.scenario({ lookUp: this.lookUp, ...threads });
+  }
+}
+
+const leaves: Build = (production) => {
+  const machine = new Keyhole(production);
+  return machine.against({ leave: machine.leave });
+};
+
+/** Freed, and a page of another guest at once. */
+const anonymous: Build = (production) => {
+  const machine = new Keyhole(production);
+  return machine.against({
+    leave: () => {
+      machine.leave();
+      machine.vcpu(machine.view(1), 1, "leave").store(0, 0, 12);
+    },
+  });
+};
+
+const becomes =
+  (stable: number): Build =>
+  (production) => {
+    const machine = new Keyhole(production);
+    return machine.against({
+      leave: () => {
+        machine.leave();
+        machine.become(stable, 2);
+      },
+    });
+  };
+
+const moves =
+  (times: number, lookUps = 1): Build =>
+  (production) => {
+    const machine = new Keyhole(production);
+    const second = lookUps === 1 ? {} : { second: machine.lookUp };
+    return machine.against({
+      ...second,
+      migrator: () => {
+        for (let time = 0; time < times; time++) machine.move();
+      },
+    });
+  };
+
+/** The last sharer leaves while the frame moves. */
+const leavesAndMoves: Build = (production) => {
+  const machine = new Keyhole(production);
+  return machine.against({ leave: machine.leave, migrator: () => machine.move() });
+};
+
+describe("keyhole", () => {
+  mustHold("the last sharer leaves", leaves, BOUNDS);
+  mustHold("the frame is reused by a guest (H2)", anonymous, BOUNDS);
+  mustHold("the frame is reused by another node", becomes(2), BOUNDS);
+  mustHold("the frame is reused by the node's number, a generation later", becomes(NODE), BOUNDS);
+  mustHold("the frame moves (H3)", moves(1), BOUNDS);
+  mustHold("the frame moves there and back", moves(2), BOUNDS);
+  mustHold("two look-ups, and the frame moves", moves(1, 2), { preemptions: 2 });
+  mustHold("the last sharer leaves while the frame moves", leavesAndMoves, { preemptions: 2 });
+});
+
+const KEYHOLE = "mm/keyhole";
+const SET = "  setKsmMapping(memory, target, key);\n";
+const CLEAR = "  clearMapping(memory, old);\n";
+const MIGRATIONS = "  const migrations = readKpfn(memory, stable) + 1;\n";
+
+// The first check of the key cannot be caught: the second repeats it, and a frame that is not the node's costs
+// no more than a reference taken and put, or BUSY for a stranger's freeze.
+mustFail("keyhole", BOUNDS, [
+  mutant("the key not checked again under the reference (H2)", anonymous, /KEY-1/, [
+    KEYHOLE,
+    "if (readMapping(memory, pfn) === key) return pfn;",
+    "return pfn;",
+  ]),
+  mutant(
+    "the key not checked at all",
+    becomes(2),
+    /KEY-1/,
+    [KEYHOLE, "if (readMapping(memory, pfn) === key) return pfn;", "return pfn;"],
+    [KEYHOLE, "if (readMapping(memory, pfn) === key) {", "if (pfn >= 0) {"],
+  ),
+  mutant("a foreign frame's reference kept", anonymous, /REF-1/, [
+    KEYHOLE,
+    "        putPage(memory, pfn);\n",
+    "",
+  ]),
+  mutant("kpfn not read again (H3)", moves(1), /KEY-2/, [
+    KEYHOLE,
+    "if (readKpfn(memory, stable) === kpfn) return KEYHOLE_STALE;",
+    "return KEYHOLE_STALE;",
+  ]),
+  mutant("kpfn compared without its count (4a)", moves(2), /KEY-2/, [
+    KEYHOLE,
+    "if (readKpfn(memory, stable) === kpfn) return KEYHOLE_STALE;",
+    "if (kpfnPfn(readKpfn(memory, stable)) === pfn) return KEYHOLE_STALE;",
+  ]),
+  mutant("a move that does not count", moves(2), /KEY-2/, [
+    KEYHOLE,
+    "makeKpfn(target, migrations)",
+    "makeKpfn(target, migrations & 0)",
+  ]),
+  mutant("frozen taken for gone (H7)", moves(1), /KEY-2/, [
+    KEYHOLE,
+    "if (--tries === 0) return KEYHOLE_BUSY;\n        continue;",
+    "return KEYHOLE_STALE;",
+  ]),
+  mutant("the generation left out of the key", becomes(NODE), /KEY-1/, [
+    "base/layout",
+    "((generation & GENERATION_MASK) << MAPPING_GENERATION_SHIFT) |",
+    "((generation & 0) << MAPPING_GENERATION_SHIFT) |",
+  ]),
+  mutant(
+    "the old key cleared first (H4)",
+    moves(1),
+    /KEY-2/,
+    [KEYHOLE, CLEAR, ""],
+    [KEYHOLE, SET, CLEAR + SET],
+  ),
+  mutant(
+    "the old key cleared before kpfn flips (H4)",
+    moves(1),
+    /KEY-2/,
+    [KEYHOLE, CLEAR, ""],
+    [KEYHOLE, SET, SET + CLEAR],
+  ),
+  mutant(
+    "the new key set after kpfn flips (H5)",
+    moves(1),
+    /KEY-2/,
+    [KEYHOLE, SET, ""],
+    [KEYHOLE, CLEAR, SET + CLEAR],
+  ),
+  mutant(
+    "the new key set last",
+    moves(1),
+    /KEY-2/,
+    [KEYHOLE, SET, ""],
+    [KEYHOLE, CLEAR, CLEAR + SET],
+  ),
+  mutant(
+    "kpfn flipped first",
+    moves(1),
+    /KEY-2/,
+    [KEYHOLE, SET, ""],
+    [KEYHOLE, MIGRATIONS, MIGRATIONS],
+    [KEYHOLE, CLEAR, CLEAR + SET],
+  ),
+  mutant("the old key never cleared", moves(1), /KEY-|MAP-1/, [KEYHOLE, CLEAR, ""]),
+]);
