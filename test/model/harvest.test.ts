@@ -147,19 +147,6 @@ mustFail("harvest", BOUNDS, [
     what: /ITEM-3/,
   },
   {
-    name: "unpin that sets D after the put",
-    edits: [
-      edit("mm/pin", "  putPage(memory, pfn);\n  countWord", "  countWord"),
-      edit(
-        "mm/pin",
-        "export function unpinPage(memory: Memory, slot: Slot, pfn: Pfn): void {\n",
-        "export function unpinPage(memory: Memory, slot: Slot, pfn: Pfn): void {\n  putPage(memory, pfn);\n",
-      ),
-    ],
-    build: device,
-    what: /ITEM-3/,
-  },
-  {
     name: "D not set on a write fill",
     edits: [
       edit(
