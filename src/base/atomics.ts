@@ -12,7 +12,7 @@
  *                  acceptable and where it is checked again (a RACY comment).
  *   plain...       a plain access ordered by something else: a lock, or one owner thread.
  *
- * `Atomics` on typed arrays is a builtin call in V8 (5 to 9 ns), plain accesses are 0.4 ns; bit
+ * `Atomics` on typed arrays is a builtin call in V8, plain accesses are machine instructions; bit
  * operators are 32-bit signed, so words are Int32 and every encoding fits in 32 bits.
  */
 

@@ -25,6 +25,8 @@ export interface Crew {
     args: unknown,
     options?: CallOptions,
   ): Promise<unknown>;
+  /** There is a guest more: ksmd may have been asleep for want of one. */
+  wake(): void;
   /** Somebody listens to passes from now on. */
   wantEvents(): void;
   /** Rejects all calls from now on. */
@@ -72,6 +74,8 @@ export class LocalCrew implements Crew {
     return runProgram(this.#shard.memory, guest, url, args);
   }
 
+  wake(): void {}
+
   wantEvents(): void {}
 
   fail(error: Error): void {
@@ -82,8 +86,14 @@ export class LocalCrew implements Crew {
     this.fail(error);
   }
 
+  /** ksmd is this thread, and may have to wait for what a section of it holds. */
   #checkOpen(): void {
     if (this.#failed !== null) throw this.#failed;
+    if (!this.#shard.memory.guestMode.inside) return;
+    throw new PagefoldError(
+      "PAGEFOLD_IN_SECTION",
+      "ksmd was called inside a run section of this thread; end the section first",
+    );
   }
 }
 
@@ -94,11 +104,13 @@ interface CrewEvents {
 
 /** A worker for each node and one for ksmd. */
 export class HiredCrew implements Crew {
+  readonly #memory: Memory;
   readonly #topology: Topology;
   readonly #ksmd: Channel<ToKsmd, FromKsmd>;
   readonly #nodes: readonly Channel<ToNode>[];
 
   private constructor(memory: Memory, topology: Topology, onPass: CrewEvents["onPass"]) {
+    this.#memory = memory;
     this.#topology = topology;
     this.#ksmd = new Channel<ToKsmd, FromKsmd>(
       topology.ksmd.port,
@@ -140,6 +152,10 @@ export class HiredCrew implements Crew {
   ): Promise<unknown> {
     const channel = this.#nodes[node] as Channel<ToNode>;
     return channel.call((id) => ({ id, guest, program, args }), options);
+  }
+
+  wake(): void {
+    ringBell(this.#memory);
   }
 
   wantEvents(): void {

@@ -143,6 +143,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
       program,
     );
     this.#guests.push(guest);
+    this.#crew.wake();
     return guest;
   }
 

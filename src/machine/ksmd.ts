@@ -99,6 +99,8 @@ class Ksmd {
       return Number.POSITIVE_INFINITY;
     }
     const flatOut = this.waiting.some(({ request }) => request.kind === "scan");
+    // Asked to visit nothing, it sleeps until the knob changes.
+    if (knobs.pagesToScan === 0 && !flatOut) return Number.POSITIVE_INFINITY;
     const started = performance.now();
     const outcome = scanBatch(this.shard, flatOut ? FLAT_OUT_PAGES : knobs.pagesToScan);
     addWide(this.shard, WIDE_BUSY_MS, performance.now() - started);

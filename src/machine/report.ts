@@ -25,7 +25,7 @@ import { type Shard, shardWord } from "../ksm/shard.js";
 import { nextDup, nodeIsLive, nodeLength } from "../ksm/stable.js";
 import { guestBase, guestCount, guestIsLive, guestPages } from "../mm/guest.js";
 import { namedFrame } from "../mm/keyhole.js";
-import { readPte } from "../mm/pte.js";
+import { pteIsPresent, readPte } from "../mm/pte.js";
 import { firstSharer } from "../mm/rmap.js";
 
 /** The counters of one guest; summed over the guests they are the engine's. */
@@ -33,6 +33,8 @@ export interface GuestReport {
   readonly guest: GuestId;
   /** Pages that have a frame. */
   readonly pages: number;
+  /** Those of them that are all zeros. */
+  readonly zero_pages: number;
   /** Merged frames of which this guest's page is the one that is not saved. */
   readonly pages_shared: number;
   readonly pages_sharing: number;
@@ -66,12 +68,15 @@ export function reportMachine(shard: Shard): Report {
 function reportGuest(memory: Memory, guest: GuestId): GuestReport {
   const base = guestBase(memory, guest);
   let pages = 0;
+  let zero = 0;
   let items = 0;
   let shared = 0;
   let sharing = 0;
   let unshared = 0;
   for (let slot = base; slot < base + guestPages(memory, guest); slot++) {
-    if (readPte(memory, slot) !== PTE_NONE) pages++;
+    const pte = readPte(memory, slot);
+    if (pte !== PTE_NONE) pages++;
+    if (pteIsPresent(pte) && memory.kernels.isZeroPage(ptePfn(pte))) zero++;
     const state = stateOf(memory, slot);
     if (state !== ITEM_UNSEEN) items++;
     if (state === ITEM_UNSTABLE) unshared++;
@@ -83,6 +88,7 @@ function reportGuest(memory: Memory, guest: GuestId): GuestReport {
   return {
     guest,
     pages,
+    zero_pages: zero,
     pages_shared: shared,
     pages_sharing: sharing,
     pages_unshared: unshared,

@@ -17,7 +17,7 @@ import {
 
 /**
  * A thread of execution inside a guest; belongs to the thread that made it. Single accesses enter and
- * leave guest mode by themselves (tens of nanoseconds); inside `run` they are plain loads and stores. Words
+ * leave guest mode by themselves; inside `run` they are plain loads and stores. Words
  * are little-endian; bytes that two vCPUs write at once are theirs to order.
  */
 export class Vcpu {

@@ -2,10 +2,10 @@
  * vcpu - a thread of execution inside a guest: loads, stores, bulk access and pins, in bytes.
  *
  * A hit is one compare of the address with `limit`, one plain load of a tag, and the access: no poll and
- * no atomic (1.5-2.3 ns). The compare also catches bad addresses and accesses outside a section, which
- * enter and leave guest mode by themselves (21 ns). The tag is what a shootdown wipes.
+ * no atomic. The compare also catches bad addresses and accesses outside a section, which enter and leave
+ * guest mode by themselves. The tag is what a shootdown wipes.
  *
- * The accessors are closures over their vCPU: measured faster in V8 than methods of a class.
+ * The accessors are closures over their vCPU, the shape that V8 runs fastest.
  *
  * OWNS    engine.vcpus
  *
