@@ -166,6 +166,7 @@ export const ENGINE_PINS = 4; //            A  pages pinned at this moment (a co
 export const ENGINE_WAKE = LINE_WORDS; //   A  ksmd sleeps here
 export const ENGINE_KSM_PTES = 2 * LINE_WORDS; // A  ptes with M
 export const ENGINE_COW_KSM = 3 * LINE_WORDS; //  A  copies made of KSM frames by write faults
+export const ENGINE_DRAINS = 3 * LINE_WORDS + 1; // A  drains of limbo in flight
 export const ENGINE_WORDS = 4 * LINE_WORDS;
 
 export const ENGINE_OPEN = 0;

@@ -24,7 +24,7 @@ export interface GuestRow {
 }
 
 /** Seconds of what was done, null for what was not done to the end. */
-export interface Timing {
+interface Timing {
   load_seconds: number | null;
   first_pass_seconds: number | null;
   merge_pass_seconds: number | null;
@@ -72,6 +72,7 @@ export interface RunDocument {
     readonly memory_per_node: number;
     readonly max_page_sharing: number;
     readonly passes: number | null;
+    /** null: flat out. */
     readonly pages_to_scan: number | null;
     readonly sleep_millisecs: number;
     readonly verify: boolean;
@@ -125,7 +126,7 @@ export function buildDocument(
       memory_per_node: (nodes[0]?.total ?? 0) * PAGE_SIZE,
       max_page_sharing: options.maxPageSharing,
       passes: options.passes,
-      pages_to_scan: options.pagesToScan,
+      pages_to_scan: options.sleepMillisecs === 0 ? null : options.pagesToScan,
       sleep_millisecs: options.sleepMillisecs,
       verify: options.verify,
     },

@@ -15,7 +15,7 @@ const SMALL_BYTES = 2 ** 20;
 /** The directory with package.json. */
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-export interface Installation {
+interface Installation {
   readonly sources: readonly Source[];
   readonly files: number;
   /** Files that may not be read. */
@@ -36,7 +36,7 @@ export function installationSources(): Installation {
     if (files.length > 0) sources.push(filesSource(name, source, files));
     found.push(files);
   };
-  add("node", process.execPath, take([process.execPath]));
+  add("node executable", process.execPath, take([process.execPath]));
   add("pagefold", join(ROOT, "dist"), take(filesBelow(join(ROOT, "dist"))));
   const { folder, names } = packages();
   const small: SourceFile[] = [];

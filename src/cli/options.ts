@@ -11,8 +11,9 @@ export interface RunOptions {
   readonly maxPageSharing: number;
   /** null: until settled. */
   readonly passes: number | null;
-  /** null: ksmd never sleeps, so its batches have no size. */
-  readonly pagesToScan: number | null;
+  /** Pages of a batch. */
+  readonly pagesToScan: number;
+  /** 0: flat out, and batches are as large as ksmd likes. */
   readonly sleepMillisecs: number;
   readonly verify: boolean;
   readonly json: boolean;

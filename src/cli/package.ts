@@ -18,6 +18,10 @@ export function version(): string {
   return manifest().version;
 }
 
+export function description(): string {
+  return manifest().description;
+}
+
 /** Names of the packages that pagefold needs. */
 export function dependencies(): string[] {
   return Object.keys(manifest().dependencies);

@@ -34,19 +34,16 @@ export function filesSource(name: string, source: string, files: readonly Source
   return { name, source, data: { kind: "files", files }, bytes, paddedBytes, pages };
 }
 
-/** The second guest of a name gets "#2" behind it, and so on. */
+/** The second guest of a name gets "#2" behind it, and so on, unless a source is called that. */
 export function withUniqueNames(sources: readonly Source[]): Source[] {
-  const taken = new Set(sources.map(({ name }) => name));
-  const used = new Set<string>();
+  const given = new Set(sources.map(({ name }) => name));
+  const uses = new Map<string, number>();
   return sources.map((source) => {
-    let name = source.name;
-    for (let n = 2; used.has(name); n++) {
-      const next = `${source.name}#${n}`;
-      if (!taken.has(next)) name = next;
-    }
-    used.add(name);
-    taken.add(name);
-    return { ...source, name };
+    const { name } = source;
+    let n = (uses.get(name) ?? 0) + 1;
+    while (n > 1 && given.has(`${name}#${n}`)) n++;
+    uses.set(name, n);
+    return n === 1 ? source : { ...source, name: `${name}#${n}` };
   });
 }
 
@@ -69,9 +66,14 @@ function readableBytes(path: string): number {
 }
 
 function statOf(path: string): Stats {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats !== undefined) return stats;
-  throw new BadInput(path, "there is no such file", "check the path");
+  try {
+    return statSync(path);
+  } catch (error) {
+    const reason = reasonOf(error);
+    const missing = reason === "ENOENT" || reason === "ENOTDIR";
+    const wrong = missing ? "there is no such file" : `cannot be looked at (${reason})`;
+    throw new BadInput(path, wrong, "check the path");
+  }
 }
 
 function kindOf(stats: Stats): string {

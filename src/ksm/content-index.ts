@@ -5,9 +5,9 @@
  *
  * One table serves as stable and as unstable index: a hash leads to a list of contents, each named by the
  * front of its ring of stable nodes or by a candidate page. Nearly every list has one content; contents
- * with one hash coexist, and a look-up compares with each (a hash is advice). So n different contents
- * under one hash cost at most n (n - 1) / 2 compares to place, each ending at the first differing bytes;
- * the seed makes such hashes hard to find.
+ * with one hash coexist, and a look-up tries each (a hash is advice): by a few words (ksm/peek.ts), then in
+ * full. A list of LIST_MAX contents is closed, and further contents go to lists under a second hash
+ * (ksm/rehash.ts), so n different contents under one hash cost at most about 2 LIST_MAX looks each.
  *
  *   table   open addressing, linear probing: {high half of the hash, content}; home = low half scaled to
  *           the capacity (multiply-shift: the capacity need not be a power of two). Removal shifts back.
@@ -60,18 +60,35 @@ const INITIAL_ENTRIES = 64;
 export interface ContentIndex {
   words: Int32Array;
   entries: number;
+  /** Hashes whose lists are closed, folded to one number: two that fold alike are both closed, no harm done. */
+  readonly closed: Set<number>;
 }
 
 export function createIndex(): ContentIndex {
   return {
     words: new Int32Array(HEADER_WORDS + INITIAL_ENTRIES * ENTRY_WORDS),
     entries: INITIAL_ENTRIES,
+    closed: new Set(),
   };
 }
 
 /** Forgets everything; the lists' links in items and nodes are the caller's to reset. */
 export function clearIndex(index: ContentIndex): void {
   for (let word = 0; word < index.words.length; word++) plainStore(index.words, word, 0);
+  index.closed.clear();
+}
+
+/** From now on nothing more is added to the list of this hash. */
+export function closeList(index: ContentIndex, low: number, high: number): void {
+  index.closed.add(fold(low, high));
+}
+
+export function listIsClosed(index: ContentIndex, low: number, high: number): boolean {
+  return index.closed.size > 0 && index.closed.has(fold(low, high));
+}
+
+function fold(low: number, high: number): number {
+  return (low >>> 0) + (high & 0xfffff) * 2 ** 32;
 }
 
 /** Hashes in the table. */

@@ -80,7 +80,7 @@ export type MergeOutcome =
 const QUIET_MASK = PTE_PRESENT | PTE_WRITABLE | PTE_DIRTY | PTE_MERGED;
 
 /** Present, writable, not written since the harvest, not merged: the pte is a reservation. */
-function pteIsQuiet(pte: number): boolean {
+export function pteIsQuiet(pte: number): boolean {
   return pteIsPresent(pte) && (pte & QUIET_MASK) === (PTE_PRESENT | PTE_WRITABLE);
 }
 

@@ -3,22 +3,25 @@
  *
  * The hash leads to a list of contents, nearly always of one. Each is tried until one merges; those that
  * turn out to be gone are dropped on the way. A full content is passed over: the page then pairs up with
- * another into a further node of that content (a dup), or waits for one.
+ * another into a further node of that content (a dup), or waits for one. A list that has become long sends
+ * pages on to another, under a second hash (ksm/rehash.ts).
  */
 import type { Slot } from "../base/units.js";
 import { addCandidate, dropCandidate } from "./candidate.js";
 import {
   type Content,
+  closeList,
   contentIsStable,
   contentNumber,
   findContent,
+  listIsClosed,
   NO_CONTENT,
   nextContent,
 } from "./content-index.js";
 import { hashHigh, hashLow } from "./item.js";
 import {
-  type BUSY,
-  type CHANGED,
+  BUSY,
+  CHANGED,
   DIFFERENT,
   MERGED,
   type MergeOutcome,
@@ -26,6 +29,8 @@ import {
   mergeWithCandidate,
   STALE,
 } from "./merge.js";
+import { differsFromCandidate, differsFromNode } from "./peek.js";
+import { LEVELS_MAX, LIST_MAX, rehashPage } from "./rehash.js";
 import { type Shard, setBit } from "./shard.js";
 import { dropStaleNode, hasRoom, settleFront } from "./stable.js";
 
@@ -36,8 +41,29 @@ type PlaceOutcome = typeof MERGED | typeof CHANGED | typeof BUSY | typeof WAITIN
 /** Places the page, whose hash is trusted and which is in no index and on no node. */
 export function placePage(shard: Shard, slot: Slot): PlaceOutcome {
   const { memory, index } = shard;
-  const low = hashLow(memory, slot);
-  const high = hashHigh(memory, slot);
+  for (let level = 1; ; level++) {
+    const low = hashLow(memory, slot);
+    const high = hashHigh(memory, slot);
+    const outcome = searchList(shard, slot, low, high);
+    if (outcome !== DIFFERENT) return outcome;
+    const closed = listIsClosed(index, low, high);
+    if (level === LEVELS_MAX || (!closed && listLength(shard, low, high) < LIST_MAX)) break;
+    closeList(index, low, high);
+    const rehashed = rehashPage(memory, slot);
+    if (rehashed !== MERGED) return rehashed === BUSY ? BUSY : CHANGED;
+  }
+  addCandidate(shard, slot);
+  return WAITING;
+}
+
+/** Tries the contents with this hash; DIFFERENT: none is equal. */
+function searchList(
+  shard: Shard,
+  slot: Slot,
+  low: number,
+  high: number,
+): typeof MERGED | typeof CHANGED | typeof BUSY | typeof DIFFERENT {
+  const { memory, index } = shard;
   let content = findContent(index, memory, low, high);
   while (content !== NO_CONTENT) {
     const outcome = tryContent(shard, slot, content, high);
@@ -51,15 +77,26 @@ export function placePage(shard: Shard, slot: Slot): PlaceOutcome {
       return outcome;
     }
   }
-  addCandidate(shard, slot);
-  return WAITING;
+  return DIFFERENT;
+}
+
+function listLength(shard: Shard, low: number, high: number): number {
+  const { memory, index } = shard;
+  let length = 0;
+  let content = findContent(index, memory, low, high);
+  for (; content !== NO_CONTENT; content = nextContent(memory, content)) length++;
+  return length;
 }
 
 /** One content of the list; a full one counts as DIFFERENT. */
 function tryContent(shard: Shard, slot: Slot, content: Content, high: number): MergeOutcome {
   const number = contentNumber(content);
-  if (!contentIsStable(content)) return mergeWithCandidate(shard, slot, number);
+  if (!contentIsStable(content)) {
+    if (differsFromCandidate(shard.memory, slot, number)) return DIFFERENT;
+    return mergeWithCandidate(shard, slot, number);
+  }
   if (!hasRoom(shard.memory, number)) return DIFFERENT;
+  if (differsFromNode(shard.memory, slot, number)) return DIFFERENT;
   const outcome = mergeOntoNode(shard, slot, number);
   if (outcome === MERGED) settleFront(shard, number, high);
   return outcome;

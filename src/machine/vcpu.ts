@@ -72,6 +72,7 @@ export class Vcpu {
 
   /** Copies bytes from `address` on into `target`, or into a new array of `target` bytes; returns it. */
   read(address: number, target: Uint8Array | number): Uint8Array {
+    if (typeof target === "number") checkRange(this.#tlb, address, target);
     const bytes = typeof target === "number" ? new Uint8Array(target) : target;
     readBytes(this.#tlb, address, bytes);
     return bytes;

@@ -33,7 +33,7 @@ import { blockOf, frameByte, type Memory } from "../base/memory.js";
 import { type GuestId, NONE, PAGE_SIZE, type Pfn, type Slot } from "../base/units.js";
 import { allocFrame, putPage } from "./frames.js";
 import { guestBase, guestFamily, guestNode, guestOfSlot } from "./guest.js";
-import { drainAllLimbo } from "./limbo.js";
+import { drainAllLimbo, drainsInFlight, waitForDrain } from "./limbo.js";
 import { addMapping, dropMapping, REF_HELD, tryGetPage } from "./page-ref.js";
 import { casPte, entryFor, finishEntry, readPte } from "./pte.js";
 import { awaitShootdown, beginShootdown } from "./shootdown.js";
@@ -55,14 +55,24 @@ export type FaultOutcome =
 /** Flags of a private page that was just made: writable, and not yet seen by a harvest. */
 export const PTE_PRIVATE = PTE_PRESENT | PTE_WRITABLE | PTE_DIRTY;
 
+/** How often an allocator waits for drains of others, before it takes them for hung. */
+const DRAIN_WAITS = 16;
+
 /** Takes a frame for a page of `guest`; frames in limbo are freed before it reports that there is none. */
 export function allocForPage(memory: Memory, guest: GuestId, slot: Slot): Pfn {
   const node = guestNode(memory, guest);
   const family = guestFamily(memory, guest);
   const gfn = slot - guestBase(memory, guest);
-  const pfn = allocFrame(memory, node, family, gfn);
-  if (pfn !== NONE || drainAllLimbo(memory, memory.patience.scanMs) === 0) return pfn;
-  return allocFrame(memory, node, family, gfn);
+  let pfn = allocFrame(memory, node, family, gfn);
+  for (let wait = 0; pfn === NONE && wait < DRAIN_WAITS; wait++) {
+    const drained = drainAllLimbo(memory, memory.patience.scanMs);
+    // Read before the bits are looked at again: with none in flight, whatever was in limbo is free by now.
+    const drains = drainsInFlight(memory);
+    pfn = allocFrame(memory, node, family, gfn);
+    if (pfn !== NONE || (drained === 0 && drains === 0)) break;
+    if (drains !== 0) waitForDrain(memory, drains);
+  }
+  return pfn;
 }
 
 /** none + write: gives the page a zeroed frame. */

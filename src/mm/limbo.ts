@@ -1,7 +1,7 @@
 /**
  * limbo - frames that lost a mapping without a shootdown, and may still be read through a stale TLB.
  *
- * OWNS    guest.limbo (a list through page.index)
+ * OWNS    guest.limbo (a list through page.index), engine.drains
  *
  * A merge redirects a pte to a frame with equal bytes; nobody is told, because a read of either frame
  * gives the same. But the old frame must not be reused while a TLB still names it. So limbo keeps the
@@ -20,23 +20,40 @@
  * INVARIANTS
  *   LIMBO-1  a frame on the list has one reference for it, and is mapped by no pte of the guest.
  *   LIMBO-2  that reference is dropped only after a shootdown of the guest that began after it was taken off.
- * ORDER   limbo.push <-> limbo.take
+ *   LIMBO-3  engine.drains counts the lists that somebody has taken and not yet released or put back: while
+ *            it is not 0, frames may be about to become free.
+ * ORDER   limbo.push <-> limbo.take; drains.up <-> drains.read
  * MODEL   test/model/limbo.test.ts
  */
-import { casWord, exchangeWord, loadWord, plainLoad, plainStore } from "../base/atomics.js";
-import { GUEST_LIMBO, SHOOTDOWN_ALL } from "../base/layout.js";
+import { assert } from "../base/assert.js";
+import {
+  addWord,
+  casWord,
+  exchangeWord,
+  loadWord,
+  notifyWord,
+  plainLoad,
+  plainStore,
+} from "../base/atomics.js";
+import { ENGINE_DRAINS, GUEST_LIMBO, SHOOTDOWN_ALL } from "../base/layout.js";
 import { blockOf, coldWord, type Memory } from "../base/memory.js";
 import { type GuestId, NONE, type Pfn } from "../base/units.js";
 import { putPage } from "./frames.js";
 import { guestCount, guestIsLive, guestWord } from "./guest.js";
+import { mapcount } from "./page-ref.js";
 import { awaitShootdown, beginShootdown } from "./shootdown.js";
+import { sleepWhile } from "./wait.js";
 
 function linkWord(memory: Memory, pfn: Pfn): number {
   return plainLoad(blockOf(memory, pfn).words, coldWord(memory, pfn));
 }
 
-/** Leaves the reference of a mapping that `guest` lost to limbo. The pte has changed. */
+/**
+ * Leaves the reference of a mapping that `guest` lost to limbo. The pte has changed. It was the frame's only
+ * mapping: the list goes through the record's index, which a frame that is still mapped needs.
+ */
 export function pushLimbo(memory: Memory, guest: GuestId, pfn: Pfn): void {
+  assert(mapcount(memory, pfn) === 0, "LIMBO-1", "a mapped frame in limbo", pfn);
   pushList(memory, guest, pfn, pfn);
 }
 
@@ -51,24 +68,56 @@ function pushList(memory: Memory, guest: GuestId, first: Pfn, last: Pfn): void {
   }
 }
 
-/** Takes the guest's list; returns its first frame, or NONE. The caller now begins a shootdown of all pages. */
+/**
+ * Takes the guest's list; returns its first frame, or NONE. The caller now begins a shootdown of all pages,
+ * and ends the drain by releaseLimbo or returnLimbo.
+ */
 export function takeLimbo(memory: Memory, guest: GuestId): Pfn {
   const head = guestWord(memory, guest) + GUEST_LIMBO;
   // ORDER limbo.look <- limbo.push
   if (loadWord(memory.control, head) === 0) return NONE;
+
+  // ORDER drains.up <-> drains.read: before the list is taken; else an allocator finds neither the list nor
+  // the drain, and reports that there is no frame.
+  addWord(memory.control, memory.layout.engine + ENGINE_DRAINS, 1);
+
   // ORDER limbo.take <-> limbo.push: before the shootdown begins; else it releases frames that lost
   // their mapping after it.
-  return exchangeWord(memory.control, head, 0) - 1;
+  const first = exchangeWord(memory.control, head, 0) - 1;
+  if (first === NONE) endDrain(memory);
+  return first;
+}
+
+function endDrain(memory: Memory): void {
+  const drains = memory.layout.engine + ENGINE_DRAINS;
+  // ORDER drains.down <-> drains.read: the frames are free, or back on the list; else an allocator that
+  // sees no drain looks for them too early.
+  addWord(memory.control, drains, -1);
+  // ORDER drains.wake <-> slice.sleep: after the count changed; else the sleeper sees the old one and sleeps on.
+  notifyWord(memory.control, drains, Number.POSITIVE_INFINITY);
+}
+
+/** Lists that somebody is draining at this moment. */
+export function drainsInFlight(memory: Memory): number {
+  // ORDER drains.read <-> drains.up, drains.down: after our own look at the lists.
+  return loadWord(memory.control, memory.layout.engine + ENGINE_DRAINS);
+}
+
+/** Sleeps while `drains` are in flight. The caller holds no page lock and is in no vCPU. */
+export function waitForDrain(memory: Memory, drains: number): void {
+  sleepWhile(memory, memory.control, memory.layout.engine + ENGINE_DRAINS, drains);
 }
 
 /** Drops the references of a list taken by takeLimbo; the shootdown begun since has completed. */
 export function releaseLimbo(memory: Memory, first: Pfn): number {
+  if (first === NONE) return 0;
   let released = 0;
   for (let pfn = first; pfn !== NONE; released++) {
     const next = linkWord(memory, pfn) - 1;
     putPage(memory, pfn);
     pfn = next;
   }
+  endDrain(memory);
   return released;
 }
 
@@ -76,9 +125,10 @@ export function releaseLimbo(memory: Memory, first: Pfn): number {
 export function returnLimbo(memory: Memory, guest: GuestId, first: Pfn): void {
   if (first === NONE) return;
   let last = first;
-  for (let next = linkWord(memory, last) - 1; next !== NONE; next = linkWord(memory, last) - 1)
-    last = next;
+  for (let next = linkWord(memory, last); next !== 0; next = linkWord(memory, last))
+    last = next - 1;
   pushList(memory, guest, first, last);
+  endDrain(memory);
 }
 
 /** Shoots the guest down and releases what it has in limbo; returns the frames' number. */

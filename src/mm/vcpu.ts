@@ -102,7 +102,7 @@ export interface Accessors {
  * The hit paths.
  * RACY: in all four, the tag may be wiped and the page written by other vCPUs at any moment. A tag that
  * still stands is good until our next acknowledgement (SHOOT-1); races for guest data are the guest's own
- * affair, as on hardware.
+ * affair, as on hardware. An address below 0 is told apart first: shifted, it looks like one near 4 GiB.
  */
 export function createAccessors(tlb: Tlb): Accessors {
   const { control } = tlb.memory;
@@ -110,7 +110,11 @@ export function createAccessors(tlb: Tlb): Accessors {
   return {
     load8(address) {
       const s = (address >>> PAGE_SHIFT) & TLB_MASK;
-      if (address > tlb.limit + 3 || racyLoad(control, readTags + s) !== address >>> PAGE_SHIFT) {
+      if (
+        address > tlb.limit + 3 ||
+        address < 0 ||
+        racyLoad(control, readTags + s) !== address >>> PAGE_SHIFT
+      ) {
         return loadBytesSlow(tlb, address, 1);
       }
       const at = ((offsets[s] as number) << 2) + (address & PAGE_MASK);
@@ -120,6 +124,7 @@ export function createAccessors(tlb: Tlb): Accessors {
       const s = (address >>> PAGE_SHIFT) & TLB_MASK;
       if (
         address > tlb.limit ||
+        address < 0 ||
         (address & 3) !== 0 ||
         racyLoad(control, readTags + s) !== address >>> PAGE_SHIFT
       ) {
@@ -130,7 +135,11 @@ export function createAccessors(tlb: Tlb): Accessors {
     },
     store8(address, value) {
       const s = (address >>> PAGE_SHIFT) & TLB_MASK;
-      if (address > tlb.limit + 3 || racyLoad(control, writeTags + s) !== address >>> PAGE_SHIFT) {
+      if (
+        address > tlb.limit + 3 ||
+        address < 0 ||
+        racyLoad(control, writeTags + s) !== address >>> PAGE_SHIFT
+      ) {
         storeBytesSlow(tlb, address, 1, value);
         return;
       }
@@ -141,6 +150,7 @@ export function createAccessors(tlb: Tlb): Accessors {
       const s = (address >>> PAGE_SHIFT) & TLB_MASK;
       if (
         address > tlb.limit ||
+        address < 0 ||
         (address & 3) !== 0 ||
         racyLoad(control, writeTags + s) !== address >>> PAGE_SHIFT
       ) {
@@ -229,6 +239,7 @@ export function writeBytes(tlb: Tlb, address: number, source: Uint8Array): void 
 
 /** Fills `length` guest bytes from `address` on with `byte`. */
 export function fillBytes(tlb: Tlb, address: number, length: number, byte: number): void {
+  checkRange(tlb, address, length);
   // From a private page: filling shared memory byte by byte takes V8 five times as long.
   const pattern = new Uint8Array(Math.min(length, PAGE_SIZE)).fill(byte);
   const whole = (gfn: Gfn) => populateWhole(tlb, gfn, pattern, 0);
@@ -314,7 +325,8 @@ export function checkRange(tlb: Tlb, address: number, length: number): void {
       `vCPU ${tlb.vcpu} is closed; take another from its guest`,
     );
   }
-  if (Number.isInteger(address) && address >= 0 && address + length <= tlb.bytes) return;
+  const whole = Number.isInteger(address) && Number.isInteger(length);
+  if (whole && address >= 0 && length >= 0 && address + length <= tlb.bytes) return;
   throw new PagefoldError(
     "PAGEFOLD_BAD_ADDRESS",
     `guest ${tlb.guest} has ${tlb.bytes} bytes; ${length} bytes at ${address} do not lie in it`,

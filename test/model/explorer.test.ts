@@ -136,6 +136,27 @@ describe("explorer", () => {
     expect(report.exhausted).toBe(true);
   });
 
+  it("finds the same with and without its reductions", () => {
+    const increment = () => seam.storeWord(words, 0, seam.loadWord(words, 0) + 1);
+    const careful = () => {
+      for (;;) {
+        const seen = seam.loadWord(words, 0);
+        seam.plainStore(words, 5, seen);
+        if (seam.casWord(words, 0, seen, seen + 1) === seen) return;
+      }
+    };
+    for (const [body, failure] of [
+      [increment, /^word 0 is [12], not 3$/],
+      [careful, /^none$/],
+    ] as const) {
+      const threads = scenario({ a: body, b: body, c: body }, expectValue(0, 3));
+      for (const reduce of [true, false]) {
+        const report = explorer.explore(threads, { preemptions: 3, reduce });
+        expect(report.failure?.message ?? "none").toMatch(failure);
+      }
+    }
+  });
+
   it("replays a failure from its schedule", () => {
     const body = () => seam.storeWord(words, 0, seam.loadWord(words, 0) + 1);
     const lost = scenario({ a: body, b: body }, expectValue(0, 2));

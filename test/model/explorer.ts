@@ -51,6 +51,8 @@ export interface Bounds {
   readonly preemptions: number;
   readonly executions?: number;
   readonly steps?: number;
+  /** False: every operation is a scheduling point, and no two executions meet. To check the explorer itself. */
+  readonly reduce?: boolean;
 }
 
 export interface Failure {
@@ -106,7 +108,7 @@ export class Explorer {
   private fixed: number[] | null = null;
   private followed = 0;
   private scenario: Scenario = { threads: {}, check: () => {} };
-  private limits = { preemptions: 0, steps: 0 };
+  private limits = { preemptions: 0, steps: 0, reduce: true };
   private readonly undo: { words: Int32Array; index: number; value: number }[] = [];
   private readonly seenMarks = new Set<string>();
 
@@ -124,7 +126,7 @@ export class Explorer {
         if (failure?.message !== message) throw new Error(`not reproduced: ${message}`);
         return { executions, operations, exhausted: false, marks: this.seenMarks, failure };
       }
-      if (this.contention.grow()) {
+      if (this.limits.reduce && this.contention.grow()) {
         this.choices = new Choices();
         this.forget();
         executions = 0;
@@ -147,7 +149,8 @@ export class Explorer {
 
   private begin(scenario: Scenario, bounds: Bounds): void {
     this.scenario = scenario;
-    this.limits = { preemptions: bounds.preemptions, steps: bounds.steps ?? 20_000 };
+    const { preemptions, steps = 20_000, reduce = true } = bounds;
+    this.limits = { preemptions, steps, reduce };
     this.choices = new Choices();
     this.contention = new Contention();
     this.forget();
@@ -155,7 +158,8 @@ export class Explorer {
   }
 
   private forget(): void {
-    this.states = this.scenario.reset === undefined ? new States() : null;
+    const { reset } = this.scenario;
+    this.states = this.limits.reduce && reset === undefined ? new States() : null;
   }
 
   /** Runs a schedule with a trace. */
@@ -250,11 +254,15 @@ export class Explorer {
     return this.states.met(this.threads, current, this.preempted);
   }
 
-  /** The thread whose turn it is in the given schedule. */
+  /** The thread whose turn it is in the given schedule; after its end, any. */
   private fixedThread(): Thread {
     const fixed = this.fixed as number[];
-    if (fixed[this.followed + 1] === 0) this.followed += 2;
-    return this.threads[fixed[this.followed] as number] as Thread;
+    for (; this.followed < fixed.length; this.followed += 2) {
+      const thread = this.threads[fixed[this.followed] as number];
+      const left = fixed[this.followed + 1] as number;
+      if (left > 0 && thread !== undefined && !thread.over && thread.asleep === null) return thread;
+    }
+    return this.runnable()[0] as Thread;
   }
 
   /** Called by the seam's twin for every operation. `point`: another thread may run before it. */
@@ -288,6 +296,7 @@ export class Explorer {
   }
 
   private isContended(words: Int32Array, index: number): boolean {
+    if (!this.limits.reduce) return true;
     return this.contention.has(words, index) || this.scenario.watches?.(words, index) === true;
   }
 

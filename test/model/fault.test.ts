@@ -8,7 +8,7 @@ import { describe } from "vitest";
 import type { Scenario } from "./explorer.js";
 import type { Production } from "./loader.js";
 import { TinyMachine, type TinyVcpu } from "./machine.js";
-import { mustFail, mustHold, mutant } from "./mutants.js";
+import { lines, mustFail, mustHold, mutant } from "./mutants.js";
 import { TinyKsmd } from "./tiny-ksmd.js";
 
 const BOUNDS = { preemptions: 3 };
@@ -212,7 +212,10 @@ mustFail("fault", NARROW, [
     [
       FAULT,
       "  if (!casPte(memory, slot, pte, entryFor(pte))) {",
-      "  addMapping(memory, copy);\n  if (!casPte(memory, slot, pte, makePte(copy, PTE_PRIVATE))) {",
+      lines(
+        "  addMapping(memory, copy);",
+        "  if (!casPte(memory, slot, pte, makePte(copy, PTE_PRIVATE))) {",
+      ),
     ],
     [
       FAULT,
@@ -300,7 +303,10 @@ mustFail("fault", NARROW, [
     [
       PTE,
       "  const entry = exchangeWord(memory.control, index, pte);",
-      "  if ((loadWord(memory.control, index) & PTE_MERGED) !== 0) dropKsmPte(memory);\n  const entry = exchangeWord(memory.control, index, pte);",
+      lines(
+        "  if ((loadWord(memory.control, index) & PTE_MERGED) !== 0) dropKsmPte(memory);",
+        "  const entry = exchangeWord(memory.control, index, pte);",
+      ),
     ],
     [PTE, "if ((entry & PTE_MERGED) !== 0 && (pte & PTE_MERGED) === 0) dropKsmPte(memory);", ""],
   ),
@@ -311,8 +317,20 @@ mustFail("fault", NARROW, [
   ]),
   mutant("a pte changed by load and store", writers, /PTE-4|PTE-5/, [
     PTE,
-    "return casWord(memory.control, memory.layout.ptes + slot, expected, pte) === expected;\n}\n\n/** As casPte, for a transition that sets M. */",
-    "if (loadWord(memory.control, memory.layout.ptes + slot) !== expected) return false; exchangeWord(memory.control, memory.layout.ptes + slot, pte); return true;\n}\n\n/** As casPte, for a transition that sets M. */",
+    lines(
+      "return casWord(memory.control, memory.layout.ptes + slot, expected, pte) === expected;",
+      "}",
+      "",
+      "/** As casPte, for a transition that sets M. */",
+    ),
+    lines(
+      "if (loadWord(memory.control, memory.layout.ptes + slot) !== expected) return false;",
+      "exchangeWord(memory.control, memory.layout.ptes + slot, pte);",
+      "return true;",
+      "}",
+      "",
+      "/** As casPte, for a transition that sets M. */",
+    ),
   ]),
   mutant("given up, and the entry left", givenUp, /PTE-4|deadlock/, [
     FAULT,

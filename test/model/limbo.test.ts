@@ -8,7 +8,7 @@ import { describe } from "vitest";
 import type { Scenario } from "./explorer.js";
 import type { Production } from "./loader.js";
 import { TinyMachine, type TinyOptions } from "./machine.js";
-import { type Build, mustFail, mustHold, mutant } from "./mutants.js";
+import { type Build, lines, mustFail, mustHold, mutant } from "./mutants.js";
 import { TinyKsmd } from "./tiny-ksmd.js";
 
 const BOUNDS = { preemptions: 3 };
@@ -97,6 +97,17 @@ const forced: Build = (production) => {
   );
 };
 
+/** What would be the allocator's is on the private list of another's drain: it waits for nobody. */
+const inOthersHand: Build = (production) => {
+  const machine = new Merging(production);
+  machine.merge();
+  const allocator = () => {
+    const code = machine.allocator();
+    if (code !== null) throw new Error(`refused: ${code}`);
+  };
+  return machine.scenario({ drain: () => machine.drain(), allocator });
+};
+
 /** Drains that cannot wait: what is given up goes back to the list, beside what came meanwhile. */
 function givesUp(production: Production): Scenario {
   const machine = new Merging(production, { scanMs: 0, framesShift: 2 });
@@ -147,6 +158,7 @@ describe("limbo", () => {
   mustHold("a drain that began before the merge", earlyDrain, NARROW);
   mustHold("an allocator that finds no frame drains", forced, BOUNDS);
   mustHold("drains given up at once", givesUp, NARROW);
+  mustHold("an allocator that finds frames in another's drain waits for it", inOthersHand, NARROW);
   mustHold("a list of two, and somebody who takes the first at once", twoFrames, BOUNDS);
 });
 
@@ -199,8 +211,11 @@ mustFail("limbo", NARROW, [
   ]),
   mutant("taken by load and store", reuses, /REF-1|REF-2|LIMBO/, [
     LIMBO,
-    "return exchangeWord(memory.control, head, 0) - 1;",
-    "const taken = loadWord(memory.control, head); exchangeWord(memory.control, head, 0); return taken - 1;",
+    "const first = exchangeWord(memory.control, head, 0) - 1;",
+    lines(
+      "const first = loadWord(memory.control, head) - 1;",
+      "exchangeWord(memory.control, head, 0);",
+    ),
   ]),
   mutant("the link read after the put", twoFrames, /LIMBO-1|REF-1/, [
     LIMBO,
@@ -209,7 +224,28 @@ mustFail("limbo", NARROW, [
   ]),
   mutant("no drain before no frame is reported", forced, /LIMBO-2/, [
     "mm/fault",
-    "if (pfn !== NONE || drainAllLimbo(memory, memory.patience.scanMs) === 0) return pfn;",
-    "return pfn;",
+    "pfn === NONE && wait < DRAIN_WAITS",
+    "pfn === NONE && wait < 0",
+  ]),
+  mutant("no wait for the drain of another", inOthersHand, /refused: PAGEFOLD_NO_FRAME/, [
+    "mm/fault",
+    "(drained === 0 && drains === 0)",
+    "drained === 0",
+  ]),
+  mutant(
+    "the drain counted after the list is taken",
+    inOthersHand,
+    /refused|REF|deadlock/,
+    [LIMBO, "  addWord(memory.control, memory.layout.engine + ENGINE_DRAINS, 1);\n", ""],
+    [
+      LIMBO,
+      "  if (first === NONE) endDrain(memory);\n",
+      "  addWord(memory.control, memory.layout.engine + ENGINE_DRAINS, 1);\n  if (first === NONE) endDrain(memory);\n",
+    ],
+  ),
+  mutant("sleepers are not woken when a drain ends", inOthersHand, /deadlock/, [
+    LIMBO,
+    "  notifyWord(memory.control, drains, Number.POSITIVE_INFINITY);\n",
+    "",
   ]),
 ]);

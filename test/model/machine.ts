@@ -405,9 +405,8 @@ function nameWord(machine: TinyMachine, words: Int32Array, index: number): strin
 export function expectSafe(scenario: Scenario, bounds: Bounds): Report {
   const report = explorer.explore(scenario, bounds);
   if (report.failure !== null) {
-    throw new Error(
-      `${report.failure.message}\nreplay ${report.failure.schedule.join(",")}\n${report.failure.trace.join("\n")}`,
-    );
+    const { message, schedule, trace } = report.failure;
+    throw new Error(`${message}\nreplay ${schedule.join(",")}\n${trace.join("\n")}`);
   }
   expect(report.exhausted).toBe(true);
   return report;

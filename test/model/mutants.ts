@@ -42,7 +42,12 @@ export function mutant(
   name: string,
   build: Build,
   what: RegExp,
-  ...changes: [file: string, find: string, replace: string][]
+  ...changes: (readonly [file: string, find: string, replace: string])[]
 ): Mutant {
   return { name, build, what, edits: changes.map((change) => edit(...change)) };
+}
+
+/** A text of several lines. */
+export function lines(...texts: readonly string[]): string {
+  return texts.join("\n");
 }

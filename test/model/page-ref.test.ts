@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import type { Scenario } from "./explorer.js";
 import { loadProduction, type Production } from "./loader.js";
 import { Ghosts, ghost, TinyMachine } from "./machine.js";
-import { type Build, edit, mustFail, mustHold } from "./mutants.js";
+import { type Build, edit, lines, mustFail, mustHold } from "./mutants.js";
 
 const BOUNDS = { preemptions: 3 };
 
@@ -204,7 +204,10 @@ mustFail("page-ref", BOUNDS, [
       edit(
         "mm/frames",
         "orWord(words, freeBitmap + (index >>> 5), 1 << (index & 31));",
-        "racyStore(words, freeBitmap + (index >>> 5), loadWord(words, freeBitmap + (index >>> 5)) | (1 << (index & 31)));",
+        lines(
+          "racyStore(words,",
+          "freeBitmap + (index >>> 5), loadWord(words, freeBitmap + (index >>> 5)) | (1 << (index & 31)));",
+        ),
       ),
     ],
     build: oneIsFree,
@@ -222,7 +225,11 @@ mustFail("page-ref", BOUNDS, [
       edit(
         "mm/page-ref",
         "const before = addWord(words, recordWord(memory, pfn) + RECORD_REF, -1);",
-        "const at = recordWord(memory, pfn) + RECORD_REF; const before = loadWord(words, at); storeWord(words, at, before - 1);",
+        lines(
+          "const at = recordWord(memory, pfn) + RECORD_REF;",
+          "const before = loadWord(words, at);",
+          "storeWord(words, at, before - 1);",
+        ),
       ),
     ],
     build: all,
@@ -246,7 +253,11 @@ mustFail("page-ref", BOUNDS, [
       edit(
         "mm/page-ref",
         "return casWord(words, index, expected, FROZEN) === expected;",
-        "if (loadWord(words, index) !== expected) return false; storeWord(words, index, FROZEN); return true;",
+        lines(
+          "if (loadWord(words, index) !== expected) return false;",
+          "storeWord(words, index, FROZEN);",
+          "return true;",
+        ),
       ),
     ],
     build: freezer,

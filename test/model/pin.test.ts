@@ -8,7 +8,7 @@ import { describe } from "vitest";
 import { Device } from "./device.js";
 import type { Production } from "./loader.js";
 import { TinyMachine, type TinyOptions } from "./machine.js";
-import { type Build, mustFail, mustHold, mutant } from "./mutants.js";
+import { type Build, lines, mustFail, mustHold, mutant } from "./mutants.js";
 import { TinyKsmd } from "./tiny-ksmd.js";
 import { TinyMigrator } from "./tiny-migrator.js";
 
@@ -177,8 +177,14 @@ mustFail("pin", NARROW, [
   ]),
   mutant("D set before the reference is held", merges, /PTE-1|PIN-1/, [
     PIN,
-    "    if (tryGetPage(memory, pfn) !== REF_HELD) continue;\n    if (markDirty(memory, slot, pte)) {",
-    "    if (!markDirty(memory, slot, pte)) continue;\n    if (tryGetPage(memory, pfn) === REF_HELD) {",
+    lines(
+      "    if (tryGetPage(memory, pfn) !== REF_HELD) continue;",
+      "    if (markDirty(memory, slot, pte)) {",
+    ),
+    lines(
+      "    if (!markDirty(memory, slot, pte)) continue;",
+      "    if (tryGetPage(memory, pfn) === REF_HELD) {",
+    ),
   ]),
   mutant(
     "a pin of a read-only page",
@@ -203,12 +209,16 @@ mustFail("pin", NARROW, [
   mutant("unpin sets no D", hashes, /PTE-1/, [PIN, UNPIN, "    const dirty = true;\n"]),
   mutant(
     "unpin sets D after the put",
-    hashes,
+    unpins,
     /PTE-1/,
     [
       PIN,
       "export function unpinPage(memory: Memory, slot: Slot, pfn: Pfn): void {\n",
-      "export function unpinPage(memory: Memory, slot: Slot, pfn: Pfn): void {\n  putPage(memory, pfn);\n",
+      lines(
+        "export function unpinPage(memory: Memory, slot: Slot, pfn: Pfn): void {",
+        "  putPage(memory, pfn);",
+        "",
+      ),
     ],
     [
       PIN,
@@ -218,7 +228,13 @@ mustFail("pin", NARROW, [
   ),
   mutant("unpin that does not wait for an entry (2o)", moves, /PTE-1/, [
     PIN,
-    "    if (pteIsEntry(pte)) {\n      waitForEntry(memory, slot, pte);\n      continue;\n    }\n    const dirty",
+    lines(
+      "    if (pteIsEntry(pte)) {",
+      "      waitForEntry(memory, slot, pte);",
+      "      continue;",
+      "    }",
+      "    const dirty",
+    ),
     "    const dirty",
   ]),
   mutant("unpin that keeps the reference", hashes, /REF-1/, [

@@ -7,7 +7,7 @@ import { describe } from "vitest";
 import type { Scenario } from "./explorer.js";
 import type { Production } from "./loader.js";
 import { TinyMachine } from "./machine.js";
-import { type Build, edit, mustFail, mustHold } from "./mutants.js";
+import { type Build, edit, lines, mustFail, mustHold, mutant } from "./mutants.js";
 import * as seam from "./seam.js";
 import { TinyKsmd } from "./tiny-ksmd.js";
 import { TinyMigrator } from "./tiny-migrator.js";
@@ -199,7 +199,7 @@ function ring(production: Production): Scenario {
     },
   });
 }
-const TWO_ENTRIES = edit("base/layout", "TLB_SHIFT = 0", "TLB_SHIFT = 1");
+const TWO_ENTRIES = ["base/layout", "TLB_SHIFT = 0", "TLB_SHIFT = 1"] as const;
 
 /** A thread takes over the vCPU of another, or opens a new one, while a sibling copies on write. */
 function joins(production: Production, adopt: boolean): Scenario {
@@ -257,7 +257,7 @@ describe("shootdown", () => {
   mustHold("two initiators, one vCPU that comes and goes", initiators, BOUNDS);
   mustHold("a vCPU that stays inside after a safepoint", (p) => stays(p, false), BOUNDS);
   mustHold("a vCPU that stays inside after a miss", (p) => stays(p, true), BOUNDS);
-  mustHold("the ring drops what it must", ring, BOUNDS, TWO_ENTRIES);
+  mustHold("the ring drops what it must", ring, BOUNDS, edit(...TWO_ENTRIES));
   mustHold("a vCPU that joins", (production) => joins(production, false), BOUNDS);
   mustHold("a vCPU that is adopted", (production) => joins(production, true), BOUNDS);
   mustHold("a vCPU whose thread died inside", dies, BOUNDS);
@@ -267,250 +267,166 @@ describe("shootdown", () => {
 const SHOOTDOWN = "mm/shootdown";
 
 mustFail("shootdown", BOUNDS, [
-  {
-    name: "enter that loads the sequence before it is inside (H45)",
-    edits: [
-      edit(
-        SHOOTDOWN,
-        "  storeWord(memory.control, state, vcpuInside(from));\n  return catchUp(memory, vcpu, from);",
-        "  const early = shootdownSeq(memory, guest);\n  storeWord(memory.control, state, vcpuInside(from));\n  return early === from ? from : catchUp(memory, vcpu, from);",
-      ),
+  mutant("enter that loads the sequence before it is inside (H45)", mover, /PTE-1/, [
+    SHOOTDOWN,
+    "  storeWord(memory.control, state, vcpuInside(from));\n  return catchUp(memory, vcpu, from);",
+    lines(
+      "  const early = shootdownSeq(memory, guest);",
+      "  storeWord(memory.control, state, vcpuInside(from));",
+      "  return early === from ? from : catchUp(memory, vcpu, from);",
+    ),
+  ]),
+  mutant("enter that does not look at the sequence", mover, /PTE-1/, [
+    SHOOTDOWN,
+    "return catchUp(memory, vcpu, from);",
+    "return from;",
+  ]),
+  mutant("nobody notified at the exit", initiators, /deadlock/, [
+    SHOOTDOWN,
+    "vcpuOutside(ack));\n  notifySleepers(memory, vcpu);",
+    "vcpuOutside(ack));",
+  ]),
+  mutant("sleepers looked for before the exit", initiators, /deadlock/, [
+    SHOOTDOWN,
+    lines(
+      "  storeWord(memory.control, vcpuWord(memory, vcpu) + VCPU_STATE, vcpuOutside(ack));",
+      "  notifySleepers(memory, vcpu);",
+    ),
+    lines(
+      "  notifySleepers(memory, vcpu);",
+      "  storeWord(memory.control, vcpuWord(memory, vcpu) + VCPU_STATE, vcpuOutside(ack));",
+    ),
+  ]),
+  mutant("nobody notified at a safepoint", (p) => stays(p, false), /deadlock/, [
+    SHOOTDOWN,
+    "vcpuInside(seq));\n  notifySleepers(memory, vcpu);\n  return seq;",
+    "vcpuInside(seq));\n  return seq;",
+  ]),
+  mutant(
+    "a flag instead of a count of sleepers",
+    initiators,
+    /deadlock/,
+    [
+      SHOOTDOWN,
+      "if (loadWord(memory.control, record + VCPU_SLEEPERS) === 0) return;",
+      "if (casWord(memory.control, record + VCPU_SLEEPERS, 1, 0) === 0) return;",
     ],
-    build: mover,
-    what: /PTE-1/,
-  },
-  {
-    name: "enter that does not look at the sequence",
-    edits: [edit(SHOOTDOWN, "return catchUp(memory, vcpu, from);", "return from;")],
-    build: mover,
-    what: /PTE-1/,
-  },
-  {
-    name: "nobody notified at the exit",
-    edits: [
-      edit(SHOOTDOWN, "vcpuOutside(ack));\n  notifySleepers(memory, vcpu);", "vcpuOutside(ack));"),
+    [
+      SHOOTDOWN,
+      "addWord(control, record + VCPU_SLEEPERS, 1);",
+      "storeWord(control, record + VCPU_SLEEPERS, 1);",
     ],
-    build: initiators,
-    what: /deadlock/,
-  },
-  {
-    name: "sleepers looked for before the exit",
-    edits: [
-      edit(
-        SHOOTDOWN,
-        "  storeWord(memory.control, vcpuWord(memory, vcpu) + VCPU_STATE, vcpuOutside(ack));\n  notifySleepers(memory, vcpu);",
-        "  notifySleepers(memory, vcpu);\n  storeWord(memory.control, vcpuWord(memory, vcpu) + VCPU_STATE, vcpuOutside(ack));",
-      ),
+    [
+      SHOOTDOWN,
+      "addWord(control, record + VCPU_SLEEPERS, -1);",
+      "storeWord(control, record + VCPU_SLEEPERS, 0);",
     ],
-    build: initiators,
-    what: /deadlock/,
-  },
-  {
-    name: "nobody notified at a safepoint",
-    edits: [
-      edit(
-        SHOOTDOWN,
-        "vcpuInside(seq));\n  notifySleepers(memory, vcpu);\n  return seq;",
-        "vcpuInside(seq));\n  return seq;",
-      ),
-    ],
-    build: (production) => stays(production, false),
-    what: /deadlock/,
-  },
-  {
-    name: "a flag instead of a count of sleepers",
-    edits: [
-      edit(
-        SHOOTDOWN,
-        "if (loadWord(memory.control, record + VCPU_SLEEPERS) === 0) return;",
-        "if (casWord(memory.control, record + VCPU_SLEEPERS, 1, 0) === 0) return;",
-      ),
-      edit(
-        SHOOTDOWN,
-        "addWord(control, record + VCPU_SLEEPERS, 1);",
-        "storeWord(control, record + VCPU_SLEEPERS, 1);",
-      ),
-      edit(
-        SHOOTDOWN,
-        "addWord(control, record + VCPU_SLEEPERS, -1);",
-        "storeWord(control, record + VCPU_SLEEPERS, 0);",
-      ),
-    ],
-    build: initiators,
-    what: /deadlock/,
-  },
-  {
-    name: "sleepers that do not count themselves",
-    edits: [
-      edit(
-        SHOOTDOWN,
-        "addWord(control, record + VCPU_SLEEPERS, 1);",
-        "addWord(control, record + VCPU_SLEEPERS, 0);",
-      ),
-    ],
-    build: initiators,
-    what: /deadlock/,
-  },
-  {
-    name: "sleepers left counted",
-    edits: [edit(SHOOTDOWN, "addWord(control, record + VCPU_SLEEPERS, -1);", "")],
-    build: initiators,
-    what: /SHOOT-3/,
-  },
-  {
-    name: "a safepoint between the pte and the fill (TLB-2)",
-    edits: [
-      edit(
-        "mm/tlb",
-        "    const pte = readPte(memory, slot);\n",
-        "    const pte = readPte(memory, slot);\n    tlb.ack = catchUp(memory, tlb.vcpu, tlb.ack);\n",
-      ),
-    ],
-    build: mover,
-    what: /PTE-1/,
-  },
-  {
-    name: "a fill that does not look at the sequence",
-    edits: [
-      edit(
-        "mm/tlb",
-        "  const seen = catchUp(memory, tlb.vcpu, tlb.ack);",
-        "  const seen = tlb.ack;",
-      ),
-    ],
-    build: (production) => stays(production, true),
-    what: /deadlock/,
-  },
-  {
-    name: "a fill that acknowledges and goes on",
-    edits: [
-      edit("mm/tlb", "  tlb.ack = seen;\n  return false;", "  tlb.ack = seen;\n  return true;"),
-    ],
-    build: mover,
-    what: /PTE-1/,
-  },
-  {
-    name: "a write translation without D",
-    edits: [edit("mm/tlb", "const dirty = pte | PTE_DIRTY;", "const dirty = pte;")],
-    build: harvest,
-    what: /PTE-1/,
-  },
-  {
-    name: "D set by a store",
-    edits: [
-      edit(
-        "mm/tlb",
-        "!casPte(memory, slot, pte, dirty)) continue;",
-        "racyStore(memory.control, memory.layout.ptes + slot, dirty) === null) continue;",
-      ),
-    ],
-    build: (production) => mover(production, false),
-    what: /PTE-|REF-/,
-  },
-  {
-    name: "begun before the pte changed",
-    edits: [
-      edit(
-        "mm/fault",
+  ),
+  mutant("sleepers that do not count themselves", initiators, /deadlock/, [
+    SHOOTDOWN,
+    "addWord(control, record + VCPU_SLEEPERS, 1);",
+    "addWord(control, record + VCPU_SLEEPERS, 0);",
+  ]),
+  mutant("sleepers left counted", initiators, /SHOOT-3/, [
+    SHOOTDOWN,
+    "addWord(control, record + VCPU_SLEEPERS, -1);",
+    "",
+  ]),
+  mutant("a safepoint between the pte and the fill (TLB-2)", mover, /PTE-1/, [
+    "mm/tlb",
+    "    const pte = readPte(memory, slot);\n",
+    "    const pte = readPte(memory, slot);\n    tlb.ack = catchUp(memory, tlb.vcpu, tlb.ack);\n",
+  ]),
+  mutant("a fill that does not look at the sequence", (p) => stays(p, true), /deadlock/, [
+    "mm/tlb",
+    "  const seen = catchUp(memory, tlb.vcpu, tlb.ack);",
+    "  const seen = tlb.ack;",
+  ]),
+  mutant("a fill that acknowledges and goes on", mover, /PTE-1/, [
+    "mm/tlb",
+    "  tlb.ack = seen;\n  return false;",
+    "  tlb.ack = seen;\n  return true;",
+  ]),
+  mutant("a write translation without D", harvest, /PTE-1/, [
+    "mm/tlb",
+    "const dirty = pte | PTE_DIRTY;",
+    "const dirty = pte;",
+  ]),
+  mutant("D set by a store", (p) => mover(p, false), /PTE-|REF-/, [
+    "mm/tlb",
+    "!casPte(memory, slot, pte, dirty)) continue;",
+    "racyStore(memory.control, memory.layout.ptes + slot, dirty) === null) continue;",
+  ]),
+  mutant(
+    "begun before the pte changed",
+    sibling,
+    /PTE-1/,
+    [
+      "mm/fault",
+      "  if (!casPte(memory, slot, pte, entryFor(pte))) {",
+      lines(
+        "  const gfn = slot - guestBase(memory, guest);",
+        "  const seq = beginShootdown(memory, guest, gfn);",
         "  if (!casPte(memory, slot, pte, entryFor(pte))) {",
-        "  const gfn = slot - guestBase(memory, guest);\n  const seq = beginShootdown(memory, guest, gfn);\n  if (!casPte(memory, slot, pte, entryFor(pte))) {",
       ),
-      edit(
-        "mm/fault",
-        "  const gfn = slot - guestBase(memory, guest);\n  const seq = beginShootdown(memory, guest, gfn);\n  if (awaitShootdown",
+    ],
+    [
+      "mm/fault",
+      lines(
+        "  const gfn = slot - guestBase(memory, guest);",
+        "  const seq = beginShootdown(memory, guest, gfn);",
         "  if (awaitShootdown",
       ),
+      "  if (awaitShootdown",
     ],
-    build: sibling,
-    what: /PTE-1/,
-  },
-  {
-    name: "wiped, not waited for",
-    edits: [
-      edit(
-        SHOOTDOWN,
-        "    if (!pollVcpu(memory, record, seq) && !sleepOnVcpu(memory, record, seq, timeoutMs)) return vcpu;\n",
-        "",
-      ),
-    ],
-    build: mover,
-    what: /PTE-1/,
-  },
-  {
-    name: "a vCPU inside taken for one that has seen it",
-    edits: [edit(SHOOTDOWN, "(state & VCPU_IN) === 0 || vcpuHasSeen(state, seq);\n}", "true;\n}")],
-    build: harvest,
-    what: /PTE-1/,
-  },
-  {
-    name: "only the first vCPU waited for",
-    edits: [
-      edit(
-        SHOOTDOWN,
-        "    if (hasSeen(memory, record, seq)) continue;\n",
-        "    if (hasSeen(memory, record, seq)) return NONE;\n",
-      ),
-    ],
-    build: sibling,
-    what: /PTE-1/,
-  },
-  {
-    name: "numbers compared without the wrap",
-    edits: [
-      edit(
-        "base/layout",
-        "return (((state & ~VCPU_IN) - (seq << 1)) | 0) >= 0;",
-        "return (state & ~VCPU_IN) >= seq << 1;",
-      ),
-    ],
-    build: wraps,
-    what: /PTE-1/,
-  },
-  {
-    name: "a ring entry not checked for its number",
-    edits: [
-      TWO_ENTRIES,
-      edit(
-        SHOOTDOWN,
-        "shootdownEntryIsFor(entry, number) ? shootdownEntryGfn(entry) : SHOOTDOWN_ALL;",
-        "shootdownEntryIsFor(entry, number) ? shootdownEntryGfn(entry) : 0;",
-      ),
-    ],
-    build: ring,
-    what: /PTE-1/,
-  },
-  {
-    name: "the ring read from the number acknowledged, not the next",
-    edits: [
-      TWO_ENTRIES,
-      edit(SHOOTDOWN, "let number = (ack + 1) | 0; ;", "let number = ack; ;"),
-      edit(SHOOTDOWN, "if (gfn === SHOOTDOWN_ALL || number === seq) return seq;", "return seq;"),
-    ],
-    build: ring,
-    what: /PTE-1/,
-  },
-  {
-    name: "an adopted vCPU with the translations of its last owner",
-    edits: [edit("mm/vcpu", "    emptyTlb(memory, adopted);\n", "")],
-    build: (production) => joins(production, true),
-    what: /TLB-1/,
-  },
-  {
-    name: "a thread that waits inside guest mode (SHOOT-2)",
-    edits: [
-      edit(
-        "mm/tlb",
-        "    leaveGuestModeAll(memory);\n    const outcome = resolve",
-        "    const outcome = resolve",
-      ),
-    ],
-    build: sibling,
-    what: /SHOOT-2|PTE-4|deadlock/,
-  },
-  {
-    name: "a dead thread's vCPU that stays inside",
-    edits: [edit(SHOOTDOWN, "state & ~VCPU_IN);\n  notifySleepers", "state);\n  notifySleepers")],
-    build: dies,
-    what: /deadlock/,
-  },
+  ),
+  mutant("wiped, not waited for", mover, /PTE-1/, [
+    SHOOTDOWN,
+    "&& !sleepOnVcpu(memory, record, seq, timeoutMs)) return vcpu;",
+    "&& timeoutMs < 0) return vcpu;",
+  ]),
+  mutant("a vCPU inside taken for one that has seen it", harvest, /PTE-1/, [
+    SHOOTDOWN,
+    "(state & VCPU_IN) === 0 || vcpuHasSeen(state, seq);\n}",
+    "true;\n}",
+  ]),
+  mutant("only the first vCPU waited for", sibling, /PTE-1/, [
+    SHOOTDOWN,
+    "    if (hasSeen(memory, record, seq)) continue;\n",
+    "    if (hasSeen(memory, record, seq)) return NONE;\n",
+  ]),
+  mutant("numbers compared without the wrap", wraps, /PTE-1/, [
+    "base/layout",
+    "return (((state & ~VCPU_IN) - (seq << 1)) | 0) >= 0;",
+    "return (state & ~VCPU_IN) >= seq << 1;",
+  ]),
+  mutant("a ring entry not checked for its number", ring, /PTE-1/, TWO_ENTRIES, [
+    SHOOTDOWN,
+    "shootdownEntryIsFor(entry, number) ? shootdownEntryGfn(entry) : SHOOTDOWN_ALL;",
+    "shootdownEntryIsFor(entry, number) ? shootdownEntryGfn(entry) : 0;",
+  ]),
+  mutant(
+    "the ring read from the number acknowledged, not the next",
+    ring,
+    /PTE-1/,
+    TWO_ENTRIES,
+    [SHOOTDOWN, "let number = (ack + 1) | 0; ;", "let number = ack; ;"],
+    [SHOOTDOWN, "if (gfn === SHOOTDOWN_ALL || number === seq) return seq;", "return seq;"],
+  ),
+  mutant(
+    "an adopted vCPU with the translations of its last owner",
+    (p) => joins(p, true),
+    /TLB-1/,
+    ["mm/vcpu", "    emptyTlb(memory, adopted);\n", ""],
+  ),
+  mutant("a thread that waits inside guest mode (SHOOT-2)", sibling, /SHOOT-2|PTE-4|deadlock/, [
+    "mm/tlb",
+    "    leaveGuestModeAll(memory);\n    const outcome = resolve",
+    "    const outcome = resolve",
+  ]),
+  mutant("a dead thread's vCPU that stays inside", dies, /deadlock/, [
+    SHOOTDOWN,
+    "state & ~VCPU_IN);\n  notifySleepers",
+    "state);\n  notifySleepers",
+  ]),
 ]);

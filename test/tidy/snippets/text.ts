@@ -35,7 +35,7 @@ export const sizes: Snippets = {
         "src/mm/a.ts": `// ${COMMENT}\n// ${COMMENT}c\nf(${WIDE});\n"${WIDE} "; // c`,
         "src/mm/b.ts": `/*\n${"c".repeat(121)}\n*/\nlet x = 1; // ${"c".repeat(107)}`,
       },
-      at: ["src/mm/a.ts:2", "src/mm/a.ts:3", "src/mm/a.ts:4", "src/mm/b.ts:2", "src/mm/b.ts:4"],
+      at: ["src/mm/a.ts:2", "src/mm/a.ts:3", "src/mm/b.ts:2", "src/mm/b.ts:4"],
     },
   ],
   passes: [

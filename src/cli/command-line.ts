@@ -1,0 +1,145 @@
+/**
+ * command-line - the arguments of `pagefold`: what there is, what it says in --help, and what is wrong.
+ */
+import { Command, CommanderError } from "commander";
+import { BadInput } from "./bad-input.js";
+import type { RunOptions } from "./options.js";
+import { description, version } from "./package.js";
+
+const RUN_HELP = `
+A SOURCE is any file, taken as raw memory (its last page is filled up with
+zeros), or memory made from numbers; keys left out have these values:
+  synth:pages=65536,dup=0.5,alike=16,zero=0.1,seed=1,guests=2
+zero * pages zero pages, dup * pages in groups of alike equal ones, the rest
+unique (halves round up), shuffled by seed. Each of the guests has the same.
+
+Every source becomes a guest. Its pages are loaded and merged; then each is read
+back through a vCPU and compared with the source, read again.
+
+Exit status: 0 done; 1 a page differs from its source, a failed check or a
+broken invariant; 2 bad input; 130 and 143 ended by INT and TERM (what is known
+until then is printed).
+`;
+
+const HINT = "see pagefold run --help";
+const KNOB_MAX = 2 ** 31 - 1;
+
+type Asked = "sources" | "installation" | "json" | "passes" | "pagesToScan" | "sleepMillisecs";
+
+/** As commander gives them: what was not asked for is missing. */
+type Flags = Omit<RunOptions, Asked> & {
+  readonly installation?: true;
+  readonly json?: true;
+  readonly passes?: number;
+  readonly pagesToScan?: number;
+  readonly sleepMillisecs?: number;
+};
+
+/** What to do; null when commander has printed help or the version. Throws BadInput. */
+export function parseCommandLine(args: readonly string[]): RunOptions | null {
+  let parsed: RunOptions | null = null;
+  const program = createProgram((sources, flags) => {
+    parsed = optionsOf(sources, flags);
+  });
+  if (args.length === 0) {
+    program.outputHelp();
+    return null;
+  }
+  try {
+    program.parse(args, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode !== 0) throw usageError(error);
+  }
+  return parsed;
+}
+
+function createProgram(action: (sources: string[], flags: Flags) => void): Command {
+  const program = new Command("pagefold").description(description()).version(version());
+  quiet(program);
+  const run = quiet(program.command("run"))
+    .description("fold the pages of files, and say what merging saves")
+    .argument("[source...]", "files, or synth:KEY=VALUE,...");
+  run
+    .option("--installation", "also fold the files of this installation")
+    .option("--nodes <n>", "NUMA nodes, 1 to 64", integer("--nodes", 1, 64), 2)
+    .option(
+      "--max-page-sharing <n>",
+      "pages that may share a frame",
+      integer("--max-page-sharing", 2, KNOB_MAX),
+      256,
+    )
+    .option(
+      "--passes <n>",
+      "do n full passes (default: until settled)",
+      integer("--passes", 1, KNOB_MAX),
+    )
+    .option(
+      "--sleep-millisecs <n>",
+      "ksmd's pause between batches (default: none, 20 with --pages-to-scan)",
+      integer("--sleep-millisecs", 0, KNOB_MAX),
+    )
+    .option(
+      "--pages-to-scan <n>",
+      "pages of a batch, when there is a pause (default: 100)",
+      integer("--pages-to-scan", 1, KNOB_MAX),
+    )
+    .option("--no-verify", "do not read the pages back")
+    .option("--kernels <name>", "simd, scalar, typescript, xxhash-wasm or auto", "auto")
+    .option("--hash <name>", "xxh3-64, xxh64 or auto", "auto")
+    .option("--json", "print one JSON document, of pagefold/run.schema.json")
+    .addHelpText("after", RUN_HELP)
+    .action(action);
+  return program;
+}
+
+/** Errors are thrown, not printed. */
+function quiet(command: Command): Command {
+  return command.exitOverride().configureOutput({ writeErr: () => {}, outputError: () => {} });
+}
+
+function optionsOf(sources: string[], flags: Flags): RunOptions {
+  const { installation = false, json = false, pagesToScan, sleepMillisecs, ...rest } = flags;
+  if (sources.length === 0 && !installation) {
+    throw new BadInput("run", "there is no source", "name a file, synth: or --installation");
+  }
+  if (pagesToScan !== undefined && sleepMillisecs === 0) {
+    const mend = "leave it out, or let --sleep-millisecs be at least 1";
+    throw new BadInput("--pages-to-scan", "has no effect without pauses", mend);
+  }
+  return {
+    ...rest,
+    sources,
+    installation,
+    json,
+    passes: flags.passes ?? null,
+    pagesToScan: pagesToScan ?? 100,
+    sleepMillisecs: sleepMillisecs ?? (pagesToScan === undefined ? 0 : 20),
+  };
+}
+
+function integer(flag: string, min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+    const limits = `it takes an integer from ${min} to ${max}`;
+    throw new BadInput(`${flag} ${text}`.trimEnd(), "is out of range or no number", limits);
+  };
+}
+
+/** Commander's message, as a line like all others. */
+function usageError({ code, message }: CommanderError): BadInput {
+  const named = /'([^']*)'/.exec(message)?.[1] ?? "arguments";
+  const nearest = /Did you mean (?:one of )?(.*)\?/.exec(message)?.[1];
+  const mend = nearest === undefined ? HINT : `did you mean ${nearest}?`;
+  if (code === "commander.unknownOption") {
+    return new BadInput(named, "there is no such option", mend);
+  }
+  if (code === "commander.unknownCommand") {
+    return new BadInput(named, "there is no such command", nearest ? mend : "see pagefold --help");
+  }
+  if (code === "commander.optionMissingArgument") {
+    return new BadInput(named, "its value is missing", HINT);
+  }
+  return new BadInput("arguments", message.replace(/^error: /, ""), HINT);
+}
