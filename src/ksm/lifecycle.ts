@@ -36,7 +36,15 @@ import { itemWord } from "../mm/rmap.js";
 import { dropCandidate } from "./candidate.js";
 import { clearIndex } from "./content-index.js";
 import { setState, stateOf } from "./item.js";
-import { addShardWord, clearBit, type Shard, setBit, setShardWord, shardWord } from "./shard.js";
+import {
+  addShardWord,
+  clearBit,
+  getBit,
+  type Shard,
+  setBit,
+  setShardWord,
+  shardWord,
+} from "./shard.js";
 import { leaveNode, retireNodes } from "./stable.js";
 import { UNMERGED, type UnmergeOutcome, unmergeRange } from "./unmerge.js";
 
@@ -45,6 +53,8 @@ export function makeMergeable(shard: Shard, guest: GuestId, from: Gfn, to: Gfn):
   const { memory } = shard;
   const base = guestBase(memory, guest);
   for (let slot = base + from; slot < base + to; slot++) {
+    // Asked for twice it changes nothing: a page that was merged has its place, and must not be given another.
+    if (getBit(memory, memory.layout.mergeable, slot)) continue;
     setBit(memory, memory.layout.mergeable, slot);
     setBit(memory, memory.layout.pending, slot);
   }

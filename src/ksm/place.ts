@@ -6,7 +6,9 @@
  * another into a further node of that content (a dup), or waits for one. A list that has become long sends
  * pages on to another, under a second hash (ksm/rehash.ts).
  */
+import { ptePfn } from "../base/layout.js";
 import type { Slot } from "../base/units.js";
+import { readPte } from "../mm/pte.js";
 import { addCandidate, dropCandidate } from "./candidate.js";
 import {
   type Content,
@@ -32,7 +34,7 @@ import {
 import { differsFromCandidate, differsFromNode } from "./peek.js";
 import { LEVELS_MAX, LIST_MAX, rehashPage } from "./rehash.js";
 import { type Shard, setBit } from "./shard.js";
-import { dropStaleNode, hasRoom, settleFront } from "./stable.js";
+import { dropStaleNode, hasContentOf, hasRoom, settleFront } from "./stable.js";
 
 /** The page is in the index as a candidate now. */
 const WAITING = 5;
@@ -49,6 +51,8 @@ export function placePage(shard: Shard, slot: Slot): PlaceOutcome {
     const closed = listIsClosed(index, low, high);
     if (level === LEVELS_MAX || (!closed && listLength(shard, low, high) < LIST_MAX)) break;
     closeList(index, low, high);
+    // A content that is full here goes on here: in another list it would begin a ring of its own.
+    if (isFullIn(shard, slot, low, high)) break;
     const rehashed = rehashPage(memory, slot);
     if (rehashed !== MERGED) return rehashed === BUSY ? BUSY : CHANGED;
   }
@@ -78,6 +82,22 @@ function searchList(
     }
   }
   return DIFFERENT;
+}
+
+/** Has one of the list's contents the page's bytes, and no room? Only advice if the page is written meanwhile. */
+function isFullIn(shard: Shard, slot: Slot, low: number, high: number): boolean {
+  const { memory, index } = shard;
+  for (
+    let content = findContent(index, memory, low, high);
+    content !== NO_CONTENT;
+    content = nextContent(memory, content)
+  ) {
+    const front = contentNumber(content);
+    if (!contentIsStable(content) || hasRoom(memory, front)) continue;
+    if (differsFromNode(memory, slot, front)) continue;
+    if (hasContentOf(shard, front, ptePfn(readPte(memory, slot)))) return true;
+  }
+  return false;
 }
 
 function listLength(shard: Shard, low: number, high: number): number {

@@ -166,7 +166,8 @@ export function linkNode(shard: Shard, stable: StableId, pfn: Pfn, high: number)
   insertContent(index, memory, low, high, stableContent(stable));
 }
 
-function hasContentOf(shard: Shard, stable: StableId, pfn: Pfn): boolean {
+/** Are the bytes of the frame those of the node? */
+export function hasContentOf(shard: Shard, stable: StableId, pfn: Pfn): boolean {
   const { memory } = shard;
   const other = frameOfNode(memory, stable);
   if (other === KEYHOLE_STALE || other === KEYHOLE_BUSY) return false;
@@ -294,6 +295,24 @@ function openNode(shard: Shard, stable: StableId, high: number): void {
 
 /** The node of the ring that the index names. */
 function findFront(shard: Shard, stable: StableId, high: number): StableId {
+  const { memory, index } = shard;
+  const low = stableHashLow(memory, stable);
+  let front: StableId = NONE;
+  for (
+    let content = findContent(index, memory, low, high);
+    content !== NO_CONTENT;
+    content = nextContent(memory, content)
+  ) {
+    if (!contentIsStable(content)) continue;
+    if (front !== NONE) return walkToFront(shard, stable, high);
+    front = contentNumber(content);
+  }
+  assert(front !== NONE, "INDEX-1", "a ring has no front: node", stable);
+  return front;
+}
+
+/** The same where several rings have one hash: whichever of this ring's nodes is named. */
+function walkToFront(shard: Shard, stable: StableId, high: number): StableId {
   const { memory } = shard;
   let node = stable;
   // Naming a node by itself changes nothing, and tells whether it was named.

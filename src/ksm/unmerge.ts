@@ -61,7 +61,8 @@ export function unmergeRange(
       }
     }
     if (!finishCopies(memory, guest, batch, count)) return UNMERGE_STUCK;
-    if (outcome !== UNMERGED) return outcome;
+    // What the batch copied may have been the last of a merged frame: only who gets no frame at all has none.
+    if (outcome !== UNMERGED && count === 0) return outcome;
     if (foreign !== PTE_NONE) waitForEntry(memory, slot, foreign);
   }
   return UNMERGED;

@@ -60,7 +60,12 @@ export class Channel<Outgoing, Event = never> {
         },
       });
       this.#port.ref();
-      this.post(message(id));
+      try {
+        this.post(message(id));
+      } catch (error) {
+        // What cannot be cloned was not sent, and no reply will come.
+        this.#take(id)?.reject(error);
+      }
     });
   }
 

@@ -38,6 +38,7 @@ export interface Crew {
 export class LocalCrew implements Crew {
   readonly #shard: Shard;
   readonly #onPass: (counters: Counters) => void;
+  readonly #pending = new Set<(error: Error) => void>();
   #failed: Error | null = null;
 
   constructor(memory: Memory, onPass: (counters: Counters) => void) {
@@ -54,7 +55,7 @@ export class LocalCrew implements Crew {
   async request(request: Request, options: CallOptions = {}): Promise<unknown> {
     options.signal?.throwIfAborted();
     this.requestSync(request);
-    return undefined;
+    return readCounters(this.#shard.memory);
   }
 
   requestSync(request: Request): void {
@@ -71,7 +72,21 @@ export class LocalCrew implements Crew {
   ): Promise<unknown> {
     options.signal?.throwIfAborted();
     this.#checkOpen();
-    return runProgram(this.#shard.memory, guest, url, args);
+    return this.#unlessEnded(runProgram(this.#shard.memory, guest, url, args), options.signal);
+  }
+
+  /** The call's result, if neither its signal nor the engine's end comes first; the program itself runs on. */
+  #unlessEnded(result: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => reject(signal?.reason);
+      const done = (): void => {
+        this.#pending.delete(reject);
+        signal?.removeEventListener("abort", onAbort);
+      };
+      this.#pending.add(reject);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      result.then(resolve, reject).finally(done);
+    });
   }
 
   wake(): void {}
@@ -80,6 +95,8 @@ export class LocalCrew implements Crew {
 
   fail(error: Error): void {
     this.#failed ??= error;
+    for (const reject of this.#pending) reject(error);
+    this.#pending.clear();
   }
 
   async close(error: Error): Promise<void> {

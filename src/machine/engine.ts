@@ -104,7 +104,13 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
         if (event === "pass") this.#crew.wantEvents();
       });
     }
-    signal?.addEventListener("abort", () => void this.close(), { once: true });
+    if (signal === undefined) return;
+    // Aborted while the workers started: nobody was listening yet.
+    if (signal.aborted) await this.close();
+    signal.throwIfAborted();
+    const onAbort = (): void => void this.close();
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.once("close", () => signal.removeEventListener("abort", onAbort));
   }
 
   /** Creates a guest: all of its pages are without a frame and read as zeros. */
@@ -264,8 +270,8 @@ export class Ksm {
   /** Does `passes` full passes without sleeping; a pass that is under way is finished first and does not count. */
   async scan(passes = 1, options?: CallOptions): Promise<Counters> {
     checkPasses(passes);
-    await this.#crew().request({ kind: "scan", passes }, options);
-    return readCounters(this.#memory);
+    // As they were at the boundary: ksmd goes on, and may be anywhere by now.
+    return (await this.#crew().request({ kind: "scan", passes }, options)) as Counters;
   }
 
   /** The same in this call; for an engine without workers. */

@@ -36,6 +36,8 @@ function claimThread(control: Int32Array, threads: number): number {
   // ORDER threads.claim <-> threads.count: each number is given once.
   const thread = addWord(control, ENGINE_THREADS, 1);
   if (thread < threads) return thread;
+  // ORDER threads.unclaim <-> threads.count: the number was beyond the table; else it counts as a thread.
+  addWord(control, ENGINE_THREADS, -1);
   throw new PagefoldError(
     "PAGEFOLD_NO_ROOM",
     `${threads} threads have been attached to this engine; create it with a larger maxThreads`,
@@ -45,6 +47,8 @@ function claimThread(control: Int32Array, threads: number): number {
 
 /** Threads ever attached. */
 export function threadCount(memory: Memory): number {
-  // ORDER threads.count <-> threads.claim: a statistic; else a thread that attaches now is not counted.
-  return loadWord(memory.control, memory.layout.engine + ENGINE_THREADS);
+  // ORDER threads.count <-> threads.claim, threads.unclaim: a statistic; else a thread that attaches now
+  // is not counted.
+  const claimed = loadWord(memory.control, memory.layout.engine + ENGINE_THREADS);
+  return Math.min(claimed, memory.sizes.threads);
 }

@@ -111,7 +111,8 @@ class Ksmd {
 
   /** There is no guest: requests are done, as nothing can change. */
   private nothingToScan(): number {
-    for (const { id } of this.waiting.splice(0)) this.reply({ id, value: undefined });
+    const value = readCounters(this.shard.memory);
+    for (const { id } of this.waiting.splice(0)) this.reply({ id, value });
     return Number.POSITIVE_INFINITY;
   }
 
@@ -120,7 +121,7 @@ class Ksmd {
       this.port.postMessage({ pass: readCounters(this.shard.memory) } satisfies FromKsmd);
     this.waiting = this.waiting.filter((waiting) => {
       const done = requestIsDone(this.shard, waiting.request, waiting.since);
-      if (done) this.reply({ id: waiting.id, value: undefined });
+      if (done) this.reply({ id: waiting.id, value: readCounters(this.shard.memory) });
       return !done;
     });
   }

@@ -28,7 +28,7 @@ export function sleepWhile(
   index: number,
   expected: number,
 ): void {
-  // ORDER slice.sleep <-> pte.wake, lock.wake: asleep only while the word is what the caller judged.
+  // ORDER slice.sleep <-> pte.wake, lock.wake, drains.wake: asleep only while the word is what the caller judged.
   if (!waitWord(words, index, expected, SLICE_MS)) checkWhole(memory);
 }
 

@@ -48,6 +48,7 @@ describe("resolveKernels", () => {
   test("xxhash-wasm implies xxh64; the others take either hash", () => {
     expect(resolveKernels({ kernels: "xxhash-wasm" })).toEqual({
       implementation: "xxhash-wasm",
+      hashBits: 64,
       hash: "xxh64",
       seed: [0, 0],
     });

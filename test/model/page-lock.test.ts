@@ -38,7 +38,7 @@ function lockers(production: Production, count: number, rounds = 1): Scenario {
 }
 
 const nowhere = new Int32Array(1);
-/** A step on private ghost state: an operation of its own, so that it is done once however often a thread is resumed. */
+/** A step on ghost state, of its own: done once however often its thread is resumed. */
 function ghost(action: () => void): void {
   explorer.operation("ghost", nowhere, 0, true, () => {
     action();

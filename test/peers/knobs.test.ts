@@ -171,6 +171,15 @@ describeEngines("knob contracts", (kind) => {
     });
   });
 
+  it("C12: without any guest there are no passes, and nobody waits for one", async () => {
+    await withEngine(kind, { ksm: { run: 1 } }, async (engine) => {
+      expect(await engine.ksm.scan(3)).toMatchObject({ full_scans: 0, pages_scanned: 0 });
+      await engine.settled();
+      filled(engine, 3);
+      expect(await engine.ksm.scan(3)).toMatchObject(closedForm([3], 256));
+    });
+  });
+
   it("C13: making a region unmergeable that never was mergeable succeeds", async () => {
     await withEngine(kind, {}, async (engine) => {
       const guest = engine.createGuest({ bytes: 8 * PAGE, mergeable: false });

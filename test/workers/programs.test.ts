@@ -63,14 +63,17 @@ describe.each([true, false])("guest programs (workers: %s)", (workers) => {
     await expect(guest.run("not a module")).rejects.toThrow();
   });
 
-  it.runIf(workers)("cannot return what cannot be cloned, and cannot be given it", async () => {
-    const guest = engine.createGuest({ bytes: PAGE });
-    const cannot = /could not be cloned/;
-    await expect(guest.run(ACTS, { act: "uncloneable" })).rejects.toThrow(cannot);
-    await expect(guest.run(ACTS, () => {})).rejects.toThrow(cannot);
-    // A call that was never sent is not pending: closing still finds nobody waiting.
-    expect(await guest.run(ACTS, { act: "later" })).toBe(0);
-  });
+  // In one thread nothing is cloned.
+  if (workers) {
+    it("cannot return what cannot be cloned, and cannot be given it", async () => {
+      const guest = engine.createGuest({ bytes: PAGE });
+      const cannot = /could not be cloned/;
+      await expect(guest.run(ACTS, { act: "uncloneable" })).rejects.toThrow(cannot);
+      await expect(guest.run(ACTS, () => {})).rejects.toThrow(cannot);
+      // A call that was never sent is not pending: closing still finds nobody waiting.
+      expect(await guest.run(ACTS, { act: "later" })).toBe(0);
+    });
+  }
 });
 
 describe("threads that join", () => {

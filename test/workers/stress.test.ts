@@ -71,7 +71,8 @@ describe("two threads write while ksmd merges", () => {
     const [first, second] = written;
     const verify = (): void => {
       if (guests.length === 1) verifyAll(guests[0], 2, plan.shared, written);
-      else guests.forEach((guest, at) => verifyAll(guest, 1, plan.shared, [[first, second][at]]));
+      else verifyAll(guests[0], 1, plan.shared, [first]);
+      if (guests.length === 2) verifyAll(guests[1], 1, plan.shared, [second]);
     };
     verify();
     expect(counters.pages_merged).toBeGreaterThanOrEqual(ENOUGH);
@@ -85,11 +86,6 @@ describe("two threads write while ksmd merges", () => {
     verify();
     expect(engine.stats().counters.ksm_ptes).toBe(0);
     expect((await engine.check()).problems).toEqual([]);
-    console.info(
-      `${plan.title}: ${counters.pages_merged} merges, ${counters.cow_ksm} copies, ` +
-        `${counters.full_scans} passes, ${first.verified + second.verified} cells read in between, ` +
-        `${engine.stats().skippedGuests} harvests given up`,
-    );
     await engine.close();
   });
 });
