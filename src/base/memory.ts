@@ -23,10 +23,15 @@ import {
   type WordIndex,
 } from "./units.js";
 
+/** A shared WebAssembly.Memory; named here because the library's types must not ask for the DOM's. */
+export interface SharedMemory {
+  readonly buffer: SharedArrayBuffer;
+}
+
 /** A block as this thread sees it. Views are made once: `memory.buffer` costs 20 ns a time. */
 export interface Block {
   readonly nid: Nid;
-  readonly memory: WebAssembly.Memory;
+  readonly memory: SharedMemory;
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
 }
@@ -75,8 +80,8 @@ export interface GuestModeVcpu {
 export interface MemoryHandle {
   readonly sizes: Sizes;
   readonly patience: Patience;
-  readonly control: WebAssembly.Memory;
-  readonly blocks: readonly { readonly nid: Nid; readonly memory: WebAssembly.Memory }[];
+  readonly control: SharedMemory;
+  readonly blocks: readonly { readonly nid: Nid; readonly memory: SharedMemory }[];
 }
 
 /** Creates the shared memories of an engine; `blockNodes[b]` is the node of block b. All words are 0. */
@@ -96,7 +101,7 @@ export function createMemoryHandle(
 }
 
 /** A shared memory of fixed size; the operating system commits a page of it at first touch. */
-function sharedMemory(bytes: number): WebAssembly.Memory {
+function sharedMemory(bytes: number): SharedMemory {
   const pages = Math.ceil(bytes / WASM_PAGE_SIZE);
   return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
 }

@@ -3,6 +3,7 @@
  */
 import { readFileSync } from "node:fs";
 import { PagefoldError } from "../base/errors.js";
+import type { KernelModule } from "./options.js";
 
 /** What of WebAssembly this runtime has. Every engine needs `threads`: its memories are shared. */
 export interface WasmSupport {
@@ -32,13 +33,13 @@ export function wasmSupport(): WasmSupport {
 /** Next to the built code, and, for the sources run in place, where the build puts it. */
 const FOLDERS = ["./", "../../dist/kernels/"].map((folder) => new URL(folder, import.meta.url));
 
-const compiled = new Map<string, WebAssembly.Module>();
+const compiled = new Map<string, KernelModule>();
 
 /** The compiled module of an implementation; compiled once a thread. Throws PAGEFOLD_BAD_WASM. */
 export function compileKernels(
   implementation: "simd" | "scalar",
   support: WasmSupport,
-): WebAssembly.Module {
+): KernelModule {
   if (!support.threads) {
     throw badWasm(
       implementation,
@@ -64,7 +65,7 @@ export function compileFile(
   implementation: string,
   name: string,
   folders: readonly URL[],
-): WebAssembly.Module {
+): KernelModule {
   for (const folder of folders) {
     const bytes = readIfThere(new URL(name, folder));
     if (bytes === undefined) continue;

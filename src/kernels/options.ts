@@ -29,6 +29,9 @@ export interface KernelOptions {
   readonly hashBits?: number | undefined;
 }
 
+/** A compiled WebAssembly.Module; named here because the library's types must not ask for the DOM's. */
+export type KernelModule = object;
+
 /** A resolved choice; structured-cloneable, so that every worker uses the same compiled module. */
 export interface KernelSpec {
   readonly implementation: KernelImplementation;
@@ -37,7 +40,7 @@ export interface KernelSpec {
   /** Bits of the hash that are kept; less than 64 only in tests of what equal hashes do. */
   readonly hashBits: number;
   /** Set for simd and scalar. */
-  readonly module?: WebAssembly.Module;
+  readonly module?: KernelModule;
 }
 
 /** Throws PAGEFOLD_BAD_OPTION, or PAGEFOLD_BAD_WASM where the choice cannot run. */

@@ -13,7 +13,7 @@ import { type BlockLayout, SCRATCH_BYTES } from "../base/layout.js";
 import type { Block } from "../base/memory.js";
 import type { PageKernels } from "../base/page-kernels.js";
 import { NONE, PAGE_SIZE, type Pfn, type ThreadId } from "../base/units.js";
-import type { HashName, Seed } from "./options.js";
+import type { HashName, KernelModule, Seed } from "./options.js";
 import {
   TOUCH_GROUP,
   WASM_HASH_XXH3,
@@ -40,7 +40,7 @@ interface Bound {
 }
 
 export class WasmKernels implements PageKernels {
-  readonly #module: WebAssembly.Module;
+  readonly #module: KernelModule;
   readonly #which: number;
   readonly #seed: Seed;
   readonly #blocks: readonly Block[];
@@ -55,7 +55,7 @@ export class WasmKernels implements PageKernels {
   readonly #next = new Int32Array(BATCH);
 
   constructor(
-    code: { readonly module: WebAssembly.Module; readonly hash: HashName; readonly seed: Seed },
+    code: { readonly module: KernelModule; readonly hash: HashName; readonly seed: Seed },
     blocks: readonly Block[],
     layout: BlockLayout,
     shift: number,
@@ -187,7 +187,9 @@ export class WasmKernels implements PageKernels {
 
   #bind(number: number, block: Block): Bound {
     const { memory } = block;
-    const instance = new WebAssembly.Instance(this.#module, { env: { memory } });
+    const instance = new WebAssembly.Instance(this.#module as WebAssembly.Module, {
+      env: { memory },
+    });
     const wasm = instance.exports as unknown as WasmKernelExports;
     wasm.setSeed(this.#seed[0], this.#seed[1]);
     const bound = { block, buffer: Buffer.from(memory.buffer), wasm };
