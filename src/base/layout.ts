@@ -6,7 +6,7 @@
  *   block (one per BLOCK of a node)
  *     | frame records, hot | frame records, cold | free bitmap | block line | scratch per thread | frames |
  *   control (one)
- *     | engine | knobs | shards | threads | guests | vcpus | tlb tags | chunk owners |
+ *     | engine | knobs | shards | guests | vcpus | tlb tags | chunk owners |
  *     | ptes | items | bitmaps | stable nodes |
  *
  * Letters: A atomic; L frame's page lock; K ksmd's shard only; C constant after creation.
@@ -132,23 +132,28 @@ export function vcpuHasSeen(state: number, seq: number): boolean {
   return (((state & ~VCPU_IN) - (seq << 1)) | 0) >= 0;
 }
 
-// ring entry of a shootdown: which page it was for, checked with the low bits of its number
-//    31 ......................... 8 7 ..... 0
-//   +------------------------------+---------+
-//   |   gfn, or all ones: every    | seq & ff|
-//   +------------------------------+---------+
+// ring entry of a shootdown: which TLB entry it was for, checked with the low bits of its number. With fewer
+// bits an initiator that sleeps between taking its number and storing this would pass for a later one.
+//    31 ......................... 10  9  8 ..... 0
+//   +-------------------------------+---+---------+
+//   |  seq (22 bits)                |all|TLB entry|
+//   +-------------------------------+---+---------+
 export const SHOOTDOWN_ALL = NUMBER_MAX;
+const RING_ALL = 1 << 9;
+const RING_SEQ_SHIFT = 10;
 
 export function makeShootdownEntry(gfn: number, seq: number): number {
-  return (gfn << 8) | (seq & 0xff);
+  const entry = gfn === SHOOTDOWN_ALL ? RING_ALL : gfn & (RING_ALL - 1);
+  return (seq << RING_SEQ_SHIFT) | entry;
 }
 
 export function shootdownEntryIsFor(entry: number, seq: number): boolean {
-  return (entry & 0xff) === (seq & 0xff);
+  return (entry ^ (seq << RING_SEQ_SHIFT)) >>> RING_SEQ_SHIFT === 0;
 }
 
+/** A gfn with the TLB entry that the shootdown was for, or SHOOTDOWN_ALL. */
 export function shootdownEntryGfn(entry: number): number {
-  return entry >>> 8;
+  return (entry & RING_ALL) !== 0 ? SHOOTDOWN_ALL : entry & (RING_ALL - 1);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -158,7 +163,7 @@ export function shootdownEntryGfn(entry: number): number {
 export const LINE_WORDS = 32;
 
 // engine line                                                                     (one)
-export const ENGINE_STATE = 0; //           A  ENGINE_OPEN, ENGINE_CLOSING, ENGINE_BROKEN
+export const ENGINE_STATE = 0; //           A  0, or ENGINE_BROKEN
 export const ENGINE_THREADS = 1; //         A  threads attached so far
 export const ENGINE_VCPUS = 2; //           A  vCPUs created so far
 export const ENGINE_GUESTS = 3; //          A  guests created so far
@@ -169,9 +174,8 @@ export const ENGINE_COW_KSM = 3 * LINE_WORDS; //  A  copies made of KSM frames b
 export const ENGINE_DRAINS = 3 * LINE_WORDS + 1; // A  drains of limbo in flight
 export const ENGINE_WORDS = 4 * LINE_WORDS;
 
-export const ENGINE_OPEN = 0;
-export const ENGINE_CLOSING = 1;
-export const ENGINE_BROKEN = 2;
+/** The other value of ENGINE_STATE: a thread died. */
+export const ENGINE_BROKEN = 1;
 
 // knobs: written by ksmd when it executes the command                              (one line)
 export const KNOB_RUN = 0;
@@ -215,12 +219,8 @@ export const SCAN_IDLE = 0;
 export const SCAN_HARVEST = 1;
 export const SCAN_VISIT = 2;
 
-// thread
-export const THREAD_STATE = 0; //           A  0 unused, 1 attached, 2 gone
-export const THREAD_WORDS = 4;
-
 // guest, in three lines: constants, the shootdown line, the limbo line
-export const GUEST_STATE = 0; //            A  GUEST_UNUSED, GUEST_LIVE, GUEST_GONE
+export const GUEST_STATE = 0; //            A  0, or GUEST_LIVE
 export const GUEST_BASE = 1; //             C  slot of gfn 0
 export const GUEST_PAGES = 2; //            C
 export const GUEST_NODE = 3; //             C  home node
@@ -233,7 +233,7 @@ export const GUEST_LIMBO = 2 * LINE_WORDS; // A  first frame in limbo + 1
 export const GUEST_WORDS = 3 * LINE_WORDS;
 export const SHOOTDOWN_RING = 8;
 
-export const GUEST_UNUSED = 0;
+/** The other value of GUEST_STATE is 0, unused. */
 export const GUEST_LIVE = 1;
 
 // vCPU
@@ -323,7 +323,6 @@ export interface ControlLayout {
   readonly shards: number;
   /** In float64s, not words. */
   readonly wide: number;
-  readonly threads: number;
   readonly guests: number;
   readonly vcpus: number;
   readonly tlbs: number;
@@ -355,7 +354,6 @@ export function controlLayout(sizes: Sizes): ControlLayout {
     knobs: region(KNOB_WORDS),
     shards: region(sizes.shards * SHARD_WORDS),
     wide: region(sizes.shards * WIDE_COUNTERS * 2) / 2,
-    threads: region(sizes.threads * THREAD_WORDS),
     guests: region(sizes.guests * GUEST_WORDS),
     vcpus: region(sizes.vcpus * VCPU_WORDS),
     tlbs: region(sizes.vcpus * TLB_WORDS),

@@ -7,8 +7,8 @@
 import { ITEM_UNSTABLE, ITEM_VOLATILE, SHARD_PAGES_UNSHARED } from "../base/layout.js";
 import type { Slot } from "../base/units.js";
 import { candidateContent, insertContent, removeContent } from "./content-index.js";
-import { hashHigh, hashLow, setState, setTrustedState } from "./item.js";
-import { addShardWord, type Shard } from "./shard.js";
+import { hashHigh, hashLow, setHash, setState, setTrustedState } from "./item.js";
+import { addShardWord, type Shard, setBit } from "./shard.js";
 
 /** Puts the page, whose hash is trusted, into the index as a candidate. */
 export function addCandidate(shard: Shard, slot: Slot): void {
@@ -26,4 +26,15 @@ export function dropCandidate(shard: Shard, slot: Slot): void {
   removeContent(index, memory, hashLow(memory, slot), hashHigh(memory, slot), content);
   setState(memory, slot, ITEM_VOLATILE);
   addShardWord(shard, SHARD_PAGES_UNSHARED, -1);
+}
+
+/** Takes the candidate out of the index to be placed again, soon; its hash stays trusted. */
+export function releaseCandidate(shard: Shard, slot: Slot): void {
+  const { memory } = shard;
+  const low = hashLow(memory, slot);
+  const high = hashHigh(memory, slot);
+  dropCandidate(shard, slot);
+  setHash(memory, slot, low, high);
+  setTrustedState(memory, slot, ITEM_VOLATILE);
+  setBit(memory, memory.layout.pending, slot);
 }

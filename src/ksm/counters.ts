@@ -79,7 +79,7 @@ export function readCounters(memory: Memory): Counters {
     stable_node_chains: sum(SHARD_CHAINS),
     stable_node_dups: sum(SHARD_DUPS),
     general_profit: sharing * PAGE_SIZE - items * KERNEL_ITEM_BYTES,
-    cow_ksm: plainLoad(memory.control, memory.layout.engine + ENGINE_COW_KSM),
+    cow_ksm: plainLoad(memory.control, memory.layout.engine + ENGINE_COW_KSM) >>> 0,
     pages_hashed: wide(WIDE_PAGES_HASHED),
     pages_merged: wide(WIDE_PAGES_MERGED),
     pages_compared: wide(WIDE_COMPARES),

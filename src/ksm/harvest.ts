@@ -6,7 +6,7 @@
  *   take the guest's limbo list
  *   each mergeable pte with D: clear D, mark the page hot and pending
  *   one shootdown for the guest (none if nothing was cleared and limbo was empty)
- *       complete   -> from here on D clear means: no writable translation, no pin (PTE-1); limbo is freed
+ *       complete   -> from here on D clear means: no writable translation (PTE-1); limbo is freed
  *       given up   -> D goes back where it was cleared, limbo too; the guest is left out of this pass
  *
  * Only the harvest clears D, and never while a merge of the guest is in flight (one thread does both; with

@@ -7,7 +7,7 @@
  *
  * INVARIANTS
  *   KNOB-1  max_page_sharing changes only while nothing is shared.
- * MODEL   test/unit/knobs.test.ts (one writer; others read them as statistics)
+ * MODEL   test/unit/options.test.ts (one writer; others read them as statistics)
  */
 import { plainLoad, plainStore } from "../base/atomics.js";
 import { PagefoldError } from "../base/errors.js";

@@ -8,6 +8,7 @@
  */
 import { ptePfn } from "../base/layout.js";
 import type { Slot } from "../base/units.js";
+import { pageRef } from "../mm/page-ref.js";
 import { readPte } from "../mm/pte.js";
 import { addCandidate, dropCandidate } from "./candidate.js";
 import {
@@ -33,8 +34,16 @@ import {
 } from "./merge.js";
 import { differsFromCandidate, differsFromNode } from "./peek.js";
 import { LEVELS_MAX, LIST_MAX, rehashPage } from "./rehash.js";
-import { type Shard, setBit } from "./shard.js";
-import { dropStaleNode, hasContentOf, hasRoom, settleFront } from "./stable.js";
+import { getBit, type Shard, setBit } from "./shard.js";
+import {
+  compareWithNode,
+  dropStaleNode,
+  hasRoom,
+  NODE_DIFFERS,
+  NODE_EQUAL,
+  NODE_STALE,
+  settleFront,
+} from "./stable.js";
 
 /** The page is in the index as a candidate now. */
 const WAITING = 5;
@@ -56,6 +65,8 @@ export function placePage(shard: Shard, slot: Slot): PlaceOutcome {
     const rehashed = rehashPage(memory, slot);
     if (rehashed !== MERGED) return rehashed === BUSY ? BUSY : CHANGED;
   }
+  // A pinned page would keep its equals waiting for as long as it is pinned.
+  if (pageRef(memory, ptePfn(readPte(memory, slot))) > 1) return BUSY;
   addCandidate(shard, slot);
   return WAITING;
 }
@@ -87,15 +98,22 @@ function searchList(
 /** Has one of the list's contents the page's bytes, and no room? Only advice if the page is written meanwhile. */
 function isFullIn(shard: Shard, slot: Slot, low: number, high: number): boolean {
   const { memory, index } = shard;
-  for (
-    let content = findContent(index, memory, low, high);
-    content !== NO_CONTENT;
-    content = nextContent(memory, content)
-  ) {
+  let content = findContent(index, memory, low, high);
+  while (content !== NO_CONTENT) {
     const front = contentNumber(content);
-    if (!contentIsStable(content) || hasRoom(memory, front)) continue;
-    if (differsFromNode(memory, slot, front)) continue;
-    if (hasContentOf(shard, front, ptePfn(readPte(memory, slot)))) return true;
+    const full = contentIsStable(content) && !hasRoom(memory, front);
+    const pfn = ptePfn(readPte(memory, slot));
+    const compared =
+      full && !differsFromNode(memory, slot, front)
+        ? compareWithNode(shard, front, pfn)
+        : NODE_DIFFERS;
+    if (compared === NODE_EQUAL) return true;
+    if (compared === NODE_STALE) {
+      dropStaleNode(shard, front);
+      content = findContent(index, memory, low, high);
+    } else {
+      content = nextContent(memory, content);
+    }
   }
   return false;
 }
@@ -112,6 +130,9 @@ function listLength(shard: Shard, low: number, high: number): number {
 function tryContent(shard: Shard, slot: Slot, content: Content, high: number): MergeOutcome {
   const number = contentNumber(content);
   if (!contentIsStable(content)) {
+    // Written since it was hashed; this pass has only not come to it yet. Merged now, it would be taken off
+    // its node again when it is visited, with its pte still merged.
+    if (getBit(shard.memory, shard.memory.layout.hot, number)) return STALE;
     if (differsFromCandidate(shard.memory, slot, number)) return DIFFERENT;
     return mergeWithCandidate(shard, slot, number);
   }

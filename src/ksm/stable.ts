@@ -26,6 +26,7 @@ import { plainLoad, plainStore } from "../base/atomics.js";
 import {
   ITEM_VOLATILE,
   ksmMapping,
+  ptePfn,
   SHARD_CHAINS,
   SHARD_DUPS,
   SHARD_FREE_NODE,
@@ -51,7 +52,9 @@ import {
   stableWord,
 } from "../mm/keyhole.js";
 import { lockPage, unlockPage } from "../mm/page-lock.js";
+import { readPte } from "../mm/pte.js";
 import { firstSharer, linkSharer, unlinkSharer } from "../mm/rmap.js";
+import { releaseCandidate } from "./candidate.js";
 import {
   contentIsStable,
   contentNumber,
@@ -157,7 +160,14 @@ export function linkNode(shard: Shard, stable: StableId, pfn: Pfn, high: number)
     content = nextContent(memory, content)
   ) {
     const front = contentNumber(content);
-    if (contentIsStable(content) && hasContentOf(shard, front, pfn)) {
+    const compared = contentIsStable(content) ? compareWithNode(shard, front, pfn) : NODE_DIFFERS;
+    if (compared === NODE_STALE) {
+      // Its ring may have this content, and only its front is gone: begin again without it.
+      dropStaleNode(shard, front);
+      linkNode(shard, stable, pfn, high);
+      return;
+    }
+    if (compared === NODE_EQUAL) {
       addDup(shard, front, stable, high);
       settleFront(shard, stable, high);
       return;
@@ -166,15 +176,25 @@ export function linkNode(shard: Shard, stable: StableId, pfn: Pfn, high: number)
   insertContent(index, memory, low, high, stableContent(stable));
 }
 
-/** Are the bytes of the frame those of the node? */
-export function hasContentOf(shard: Shard, stable: StableId, pfn: Pfn): boolean {
+export const NODE_EQUAL = 0;
+export const NODE_DIFFERS = 1;
+/** The node's frame is gone: drop it, and look again. */
+export const NODE_STALE = 2;
+
+/** Are the bytes of the frame those of the node? A frozen node counts as different. */
+export function compareWithNode(
+  shard: Shard,
+  stable: StableId,
+  pfn: Pfn,
+): typeof NODE_EQUAL | typeof NODE_DIFFERS | typeof NODE_STALE {
   const { memory } = shard;
   const other = frameOfNode(memory, stable);
-  if (other === KEYHOLE_STALE || other === KEYHOLE_BUSY) return false;
+  if (other === KEYHOLE_STALE) return NODE_STALE;
+  if (other === KEYHOLE_BUSY) return NODE_DIFFERS;
   const equal = memory.kernels.equalPages(other, pfn);
   addWide(shard, WIDE_COMPARES, 1);
   putPage(memory, other);
-  return equal;
+  return equal ? NODE_EQUAL : NODE_DIFFERS;
 }
 
 /** Puts a new node before the front of a ring with the same content; it becomes the front. */
@@ -286,11 +306,30 @@ function removeSharer(shard: Shard, stable: StableId, slot: Slot): void {
 function openNode(shard: Shard, stable: StableId, high: number): void {
   const { memory } = shard;
   if (nodeLength(memory, stable) + 1 < knobMaxPageSharing(memory)) return;
+  releaseLeftover(shard, stable, high);
   const front = findFront(shard, stable, high);
   if (front === stable) return;
   unlinkDup(memory, stable);
   linkBefore(memory, front, stable);
   setFront(shard, front, stable, high);
+}
+
+/** A page that waits because every node of its content was full is placed again: there is room now. */
+function releaseLeftover(shard: Shard, stable: StableId, high: number): void {
+  const { memory, index } = shard;
+  const low = stableHashLow(memory, stable);
+  for (
+    let content = findContent(index, memory, low, high);
+    content !== NO_CONTENT;
+    content = nextContent(memory, content)
+  ) {
+    if (contentIsStable(content)) continue;
+    const slot = contentNumber(content);
+    const pfn = ptePfn(readPte(memory, slot));
+    if (compareWithNode(shard, stable, pfn) !== NODE_EQUAL) continue;
+    releaseCandidate(shard, slot);
+    return;
+  }
 }
 
 /** The node of the ring that the index names. */

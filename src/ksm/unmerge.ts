@@ -17,7 +17,7 @@
 import { makePte, PTE_MERGED, PTE_NONE, ptePfn, SHOOTDOWN_ALL } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
 import { type Gfn, type GuestId, NONE, type Pfn, type Slot } from "../base/units.js";
-import { allocForPage, PTE_PRIVATE } from "../mm/fault.js";
+import { allocForPage, allocForPageNow, PTE_PRIVATE } from "../mm/fault.js";
 import { putPage } from "../mm/frames.js";
 import { guestBase } from "../mm/guest.js";
 import { addMapping, dropMapping, REF_HELD, tryGetPage } from "../mm/page-ref.js";
@@ -80,7 +80,9 @@ function copyOut(
   const old = ptePfn(pte);
   // Held and read again, the frame is the one that the pte names; its bytes never change (W is clear).
   if (tryGetPage(memory, old) !== REF_HELD) return 0;
-  const copy = readPte(memory, slot) === pte ? allocForPage(memory, guest, slot) : NONE;
+  // Owning entries it waits for nobody; the batch is finished first, and then limbo may be drained.
+  const alloc = count === 0 ? allocForPage : allocForPageNow;
+  const copy = readPte(memory, slot) === pte ? alloc(memory, guest, slot) : NONE;
   if (copy === NONE) {
     const changed = readPte(memory, slot) !== pte;
     putPage(memory, old);

@@ -63,7 +63,11 @@ export function visitPage(shard: Shard, slot: Slot, batched: number): number {
     addShardWord(shard, SHARD_RETRIES, 1);
     return batched;
   }
-  if (wasHot) return batched;
+  if (wasHot) {
+    // Also of a page that was hashed and found no place yet: its hash is that of the old bytes.
+    setState(memory, slot, ITEM_VOLATILE);
+    return batched;
+  }
   if (hashIsTrusted(memory, slot)) {
     settlePage(shard, slot);
     return batched;

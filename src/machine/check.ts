@@ -154,6 +154,7 @@ class Audit {
         this.report("ITEM-2", `slot ${slot} is on a dead node`);
       }
     }
+    this.checkMerged(slot, state);
     if (state !== ITEM_UNSTABLE) return;
     this.unstable++;
     const found = this.isIndexed(
@@ -161,6 +162,16 @@ class Audit {
       candidateContent(slot),
     );
     if (!found) this.report("ITEM-1", `candidate ${slot} is not in the index`);
+  }
+
+  /** A merged page has an item on the node of its frame; ksmd may lag behind a page that is no longer merged. */
+  private checkMerged(slot: Slot, state: number): void {
+    const { memory } = this.shard;
+    const pte = readPte(memory, slot);
+    if (!pteIsPresent(pte) || (pte & PTE_MERGED) === 0) return;
+    const onNode =
+      state === ITEM_STABLE && namedFrame(memory, nodeOfItem(memory, slot)) === ptePfn(pte);
+    if (!onNode) this.report("ITEM-2", `slot ${slot} is merged, and is on no node of its frame`);
   }
 
   private isIndexed(first: number, wanted: number): boolean {

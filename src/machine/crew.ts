@@ -9,7 +9,7 @@ import { createShard, type Shard } from "../ksm/shard.js";
 import { type CallOptions, Channel } from "./channel.js";
 import { type Command, executeCommand, type Request } from "./commands.js";
 import type { EngineHandle } from "./handle.js";
-import { type FromKsmd, ringBell, scanUntilDone, type ToKsmd } from "./ksmd.js";
+import { type FromKsmd, OwnScan, ringBell, type ToKsmd } from "./ksmd.js";
 import { runProgram } from "./program.js";
 import { startTopology, type Topology } from "./topology.js";
 import type { ToNode } from "./worker.js";
@@ -54,14 +54,24 @@ export class LocalCrew implements Crew {
 
   async request(request: Request, options: CallOptions = {}): Promise<unknown> {
     options.signal?.throwIfAborted();
-    this.requestSync(request);
+    this.#checkOpen();
+    const scan = new OwnScan(this.#shard, request);
+    // Between passes others have their turn: a request for memory that never settles must not hang the thread.
+    while (!scan.pass(this.#tellPass)) {
+      await new Promise((resolve) => setImmediate(resolve));
+      options.signal?.throwIfAborted();
+      this.#checkOpen();
+    }
     return readCounters(this.#shard.memory);
   }
 
   requestSync(request: Request): void {
     this.#checkOpen();
-    scanUntilDone(this.#shard, request, () => this.#onPass(readCounters(this.#shard.memory)));
+    const scan = new OwnScan(this.#shard, request);
+    while (!scan.pass(this.#tellPass));
   }
+
+  readonly #tellPass = (): void => this.#onPass(readCounters(this.#shard.memory));
 
   async runProgram(
     guest: GuestId,

@@ -17,6 +17,9 @@ export class Guest {
   readonly name: string;
   readonly #memory: Memory;
   #own: Vcpu | null = null;
+  /** Those that were handed out, and the own one: they end with the guest's handle. */
+  readonly #vcpus = new Set<Vcpu>();
+  #closed = false;
 
   /** @internal */
   constructor(memory: Memory, id: GuestId, name = `guest${id}`) {
@@ -39,7 +42,12 @@ export class Guest {
 
   /** A vCPU for this thread; `close` it when done. */
   vcpu(): Vcpu {
-    return new Vcpu(this.#memory, openVcpu(this.#memory, this.id));
+    if (this.#closed) {
+      throw new PagefoldError("PAGEFOLD_CLOSED", `${this.name} is closed, as its engine is`);
+    }
+    const vcpu = new Vcpu(this.#memory, openVcpu(this.#memory, this.id));
+    this.#vcpus.add(vcpu);
+    return vcpu;
   }
 
   /** Copies bytes from `address` on into `target`, or into a new array of `target` bytes; returns it. */
@@ -70,7 +78,9 @@ export class Guest {
 
   /** @internal */
   close(): void {
-    this.#own?.close();
+    this.#closed = true;
+    for (const vcpu of this.#vcpus) vcpu.abandon();
+    this.#vcpus.clear();
     this.#own = null;
   }
 }

@@ -9,6 +9,7 @@
  */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { addWord, loadWord, notifyWord, waitWord } from "../base/atomics.js";
+import { InvariantError } from "../base/errors.js";
 import {
   ENGINE_WAKE,
   SCAN_IDLE,
@@ -157,7 +158,11 @@ class Ksmd {
       this.reply({ id, value: executeCommand(this.shard, command) });
     } catch (error) {
       this.reply({ id, error: toWire(error) });
+      // A broken invariant stops the machine.
+      if (error instanceof InvariantError) throw error;
     }
+    // Stopped even for a moment: full_scans may begin anew, and requests waited for numbers of before.
+    if (readKnobs(this.shard.memory).run !== RUN_MERGE) this.refuseWaiting();
   }
 
   private reply(message: FromKsmd): void {
@@ -168,9 +173,9 @@ class Ksmd {
 /** What `since` of a request is: a pass that is under way does not count. */
 function requestStart(shard: Shard, request: Request): number {
   const passes = shardWord(shard, SHARD_FULL_SCANS);
-  if (request.kind === "settled") return passes;
+  // A pass that is under way harvested before the caller's last writes.
   const underWay = shardWord(shard, SHARD_PHASE) === SCAN_IDLE ? 0 : 1;
-  return passes + underWay + request.passes;
+  return passes + underWay + (request.kind === "scan" ? request.passes : 0);
 }
 
 /** At the end of a pass: is the request done? */
@@ -181,19 +186,29 @@ function requestIsDone(shard: Shard, request: Request, since: number): boolean {
   return passes > since && shardWord(shard, word) === passes;
 }
 
-/** Runs passes on the calling thread until the request is done. */
-export function scanUntilDone(shard: Shard, request: Request, onPass: () => void): void {
-  if (readKnobs(shard.memory).run !== RUN_MERGE) throw notRunning();
-  const since = requestStart(shard, request);
-  for (let done = request.kind === "scan" && request.passes === 0; !done; ) {
-    const started = performance.now();
-    const outcome: ScanOutcome = scanBatch(shard, FLAT_OUT_PAGES);
-    addWide(shard, WIDE_BUSY_MS, performance.now() - started);
-    if (outcome === SCAN_PASS_ENDED) {
+/** A request that the calling thread works off itself. */
+export class OwnScan {
+  readonly #since: number;
+
+  constructor(
+    private readonly shard: Shard,
+    private readonly request: Request,
+  ) {
+    this.#since = requestStart(shard, request);
+  }
+
+  /** Does a pass, or ends the one under way. True: the request is done. */
+  pass(onPass: () => void): boolean {
+    for (;;) {
+      // Whoever listens to passes may have stopped it.
+      if (readKnobs(this.shard.memory).run !== RUN_MERGE) throw notRunning();
+      const started = performance.now();
+      const outcome: ScanOutcome = scanBatch(this.shard, FLAT_OUT_PAGES);
+      addWide(this.shard, WIDE_BUSY_MS, performance.now() - started);
+      if (outcome === SCAN_MORE) continue;
+      if (outcome !== SCAN_PASS_ENDED) return true;
       onPass();
-      done = requestIsDone(shard, request, since);
-    } else if (outcome !== SCAN_MORE) {
-      return;
+      return requestIsDone(this.shard, this.request, this.#since);
     }
   }
 }

@@ -78,6 +78,13 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
   const blockBytes = resolveBlockBytes(options.blockBytes, perNode);
   const blocksPerNode = Math.ceil(perNode / blockBytes);
   const blocks = blocksPerNode * nodes;
+  if (blocks * (blockBytes / PAGE_SIZE) > NUMBER_MAX + 1) {
+    throw new PagefoldError(
+      "PAGEFOLD_BAD_OPTION",
+      `memoryPerNode: ${blocks} blocks of ${blockBytes} bytes are more than ${NUMBER_MAX + 1} frames`,
+      { option: "memoryPerNode", blocks, blockBytes },
+    );
+  }
   const threads = integer("maxThreads", options.maxThreads, 32, nodes + 2, 256);
   const guests = integer("maxGuests", options.maxGuests, 1024, 1, 2 ** 16);
   const slots = resolveSlots(options.maxGuestBytes, blocks * blockBytes, guests);

@@ -5,7 +5,14 @@ import { PagefoldError } from "../base/errors.js";
 import type { Memory } from "../base/memory.js";
 import type { VcpuId } from "../base/units.js";
 import { disownVcpu } from "../mm/shootdown.js";
-import { beginSection, createTlb, endSection, pollSafepoint, type Tlb } from "../mm/tlb.js";
+import {
+  abandonSections,
+  beginSection,
+  createTlb,
+  endSection,
+  pollSafepoint,
+  type Tlb,
+} from "../mm/tlb.js";
 import {
   type Accessors,
   checkRange,
@@ -56,7 +63,9 @@ export class Vcpu {
     } finally {
       endSection(this.#tlb);
     }
-    if (result instanceof Promise) {
+    if (isPromise(result)) {
+      // Its failure, if any, is the less important news.
+      result.then(undefined, () => {});
       throw new PagefoldError(
         "PAGEFOLD_IN_SECTION",
         "a section returned a promise; await outside of run(), and enter it again afterwards",
@@ -73,14 +82,14 @@ export class Vcpu {
   /** Copies bytes from `address` on into `target`, or into a new array of `target` bytes; returns it. */
   read(address: number, target: Uint8Array | number): Uint8Array {
     if (typeof target === "number") checkRange(this.#tlb, address, target);
-    const bytes = typeof target === "number" ? new Uint8Array(target) : target;
+    const bytes = typeof target === "number" ? new Uint8Array(target) : checkBytes(target);
     readBytes(this.#tlb, address, bytes);
     return bytes;
   }
 
   /** Copies `source` into the guest at `address`. */
   write(address: number, source: Uint8Array): void {
-    writeBytes(this.#tlb, address, source);
+    writeBytes(this.#tlb, address, checkBytes(source));
   }
 
   /** Fills `length` bytes from `address` on with `byte`. */
@@ -90,14 +99,19 @@ export class Vcpu {
 
   /** Gives the vCPU back; another thread of the guest may take it. Closing twice is fine. */
   close(): void {
-    if (this.#tlb.closed) return;
-    if (this.#tlb.depth > 0) {
+    if (this.#tlb.depth > 0 && !this.#tlb.closed) {
       throw new PagefoldError(
         "PAGEFOLD_IN_SECTION",
         "a vCPU cannot be closed inside its own section",
       );
     }
-    this.#tlb.closed = true;
+    this.abandon();
+  }
+
+  /** Closes it, with whatever sections an error left open. @internal */
+  abandon(): void {
+    if (this.#tlb.closed) return;
+    abandonSections(this.#tlb);
     disownVcpu(this.#tlb.memory, this.id);
   }
 
@@ -105,4 +119,20 @@ export class Vcpu {
   get tlb(): Tlb {
     return this.#tlb;
   }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function";
+}
+
+/** Plain JavaScript may pass anything. */
+function checkBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes instanceof Uint8Array) return bytes;
+  throw new PagefoldError(
+    "PAGEFOLD_BAD_OPTION",
+    "bytes are read into and written from a Uint8Array",
+    {
+      given: typeof bytes,
+    },
+  );
 }

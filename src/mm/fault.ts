@@ -58,17 +58,20 @@ export const PTE_PRIVATE = PTE_PRESENT | PTE_WRITABLE | PTE_DIRTY;
 /** How often an allocator waits for drains of others, before it takes them for hung. */
 const DRAIN_WAITS = 16;
 
+/** Takes a frame for a page of `guest`, if one is free at this moment: it waits for nobody. */
+export function allocForPageNow(memory: Memory, guest: GuestId, slot: Slot): Pfn {
+  const gfn = slot - guestBase(memory, guest);
+  return allocFrame(memory, guestNode(memory, guest), guestFamily(memory, guest), gfn);
+}
+
 /** Takes a frame for a page of `guest`; frames in limbo are freed before it reports that there is none. */
 export function allocForPage(memory: Memory, guest: GuestId, slot: Slot): Pfn {
-  const node = guestNode(memory, guest);
-  const family = guestFamily(memory, guest);
-  const gfn = slot - guestBase(memory, guest);
-  let pfn = allocFrame(memory, node, family, gfn);
+  let pfn = allocForPageNow(memory, guest, slot);
   for (let wait = 0; pfn === NONE && wait < DRAIN_WAITS; wait++) {
     const drained = drainAllLimbo(memory, memory.patience.scanMs);
     // Read before the bits are looked at again: with none in flight, whatever was in limbo is free by now.
     const drains = drainsInFlight(memory);
-    pfn = allocFrame(memory, node, family, gfn);
+    pfn = allocForPageNow(memory, guest, slot);
     if (pfn !== NONE || (drained === 0 && drains === 0)) break;
     if (drains !== 0) waitForDrain(memory, drains);
   }

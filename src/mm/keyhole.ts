@@ -19,7 +19,7 @@
  * needed where a migrator only checks the count; here it freezes, which excludes our reference (H10).
  *
  * INVARIANTS
- *   KEY-1  KEYHOLE_FOUND => the caller holds a reference, and the frame is the node's until it is put,
+ *   KEY-1  a frame was returned => the caller holds a reference, and the frame is the node's until it is put,
  *          except that a migrator, which could not freeze it, may try again later.
  *   KEY-2  KEYHOLE_STALE => the node's frame was freed; it will never be the node's again.
  * ORDER   kpfn.flip -> kpfn.read; mapping.set, mapping.clear -> mapping.read (O1..O4)

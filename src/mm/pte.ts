@@ -14,9 +14,10 @@
  *   M  the frame is a KSM frame. Kept in entries, so unmerge needs to look at nothing else.
  *   S  somebody sleeps on the word.
  *
- * The D reservation: after a harvest's shootdown, a present pte with D clear has no writable translation
- * and no pin, and can get none without its word changing first (I1). So one CAS against the exact
- * remembered word both checks that nobody wrote the page since and redirects it. Merging rests on this.
+ * The D reservation: after a harvest's shootdown, a present pte with D clear has no writable translation,
+ * and can get none, nor a pin, without its word changing first (I1); a pin from before shows in the ref. So
+ * one CAS against the exact remembered word both checks that nobody wrote the page since and redirects it.
+ * Merging rests on this.
  *
  * INVARIANTS
  *   PTE-1 (I1)  a writable translation of (guest, gfn) => its pte is present, W and D on that frame, or

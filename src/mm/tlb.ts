@@ -124,6 +124,15 @@ export function endSection(tlb: Tlb): void {
   guestMode.inside = guestMode.sections.length > 0;
 }
 
+/** Ends all sections of the vCPU, whatever an error left open; it is given back. */
+export function abandonSections(tlb: Tlb): void {
+  if (tlb.depth > 0) {
+    tlb.depth = 1;
+    endSection(tlb);
+  }
+  tlb.closed = true;
+}
+
 /** Leaves every vCPU that the thread is in, because it may have to wait (TLB-3). */
 export function leaveGuestModeAll(memory: Memory): void {
   memory.guestMode.inside = false;

@@ -210,9 +210,20 @@ function loadBytesSlow(tlb: Tlb, address: number, count: number): number {
 }
 
 function storeBytesSlow(tlb: Tlb, address: number, count: number, value: number): void {
+  checkRange(tlb, address, count);
+  const last = gfnOf(address + count - 1);
+  // Of a word across a page border, all or nothing is stored.
+  if (last !== gfnOf(address)) makeWritable(tlb, last);
   const bytes = new Uint8Array(count);
   for (let i = 0; i < count; i++) bytes[i] = value >>> (8 * i);
   writeBytes(tlb, address, bytes);
+}
+
+function makeWritable(tlb: Tlb, gfn: Gfn): void {
+  beginSection(tlb);
+  const outcome = translate(tlb, gfn, true);
+  endSection(tlb);
+  if (outcome !== FAULT_RETRY) throw faultError(tlb, outcome);
 }
 
 // --- bulk ----------------------------------------------------------------------------------------
@@ -346,7 +357,7 @@ function faultError(tlb: Tlb, outcome: FaultOutcome): PagefoldError {
   const frames = totalFrames(memory);
   return new PagefoldError(
     "PAGEFOLD_NO_FRAME",
-    `all ${frames} frames are in use; the guest is unchanged. Create the engine with more memoryPerNode`,
+    `all ${frames} frames are in use; the page is as it was. Create the engine with more memoryPerNode`,
     { guest, frames, bytes: frames * PAGE_SIZE },
   );
 }

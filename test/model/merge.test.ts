@@ -72,6 +72,20 @@ function ontoDyingNode(production: Production): Scenario {
   });
 }
 
+/** The candidate comes after the page in the scan, and is rewritten with the same bytes before or during it. */
+function laterCandidate(production: Production): Scenario {
+  const machine = new KsmMachine(production, { guests: [1, 1], vcpus: [1] });
+  machine.populate(1, 0, [7, 8]);
+  machine.pass();
+  machine.pass();
+  machine.populate(0, 0, [7, 8]);
+  machine.pass();
+  return machine.ksmScenario({
+    ksmd: () => machine.pass(),
+    vcpu0: writer(machine, 0, "vcpu0", [7]),
+  });
+}
+
 /** Only the page that is merged away is written: the candidate must get its W back. */
 function unsealed(production: Production): Scenario {
   const machine = harvested(production, 2, [1]);
@@ -119,6 +133,7 @@ describe("merge", () => {
   mustHold("onto a node whose frame is being freed", ontoDyingNode, BOUNDS);
   mustHold("a page that a sibling reads and another writes", siblings, BOUNDS);
   mustHold("a pair, the page that goes written meanwhile", unsealed, BOUNDS);
+  mustHold("a candidate of a later guest, rewritten meanwhile", laterCandidate, BOUNDS);
   mustHold("two contents with one hash", different, BOUNDS);
   mustHold("a page that was pinned before the harvest", quietPin, BOUNDS);
   mustHold("a page that a device pins and writes", pinned, BOUNDS);
@@ -203,6 +218,18 @@ mustFail("merge", BOUNDS, [
     edits: [edit(MERGE, "return pageRef(memory, pfn) === 2;", "return pageRef(memory, pfn) >= 2;")],
     build: quietPin,
     what: /PIN-1|PTE-1|REF/,
+  },
+  {
+    name: "a candidate is merged that was written since it was hashed",
+    edits: [
+      edit(
+        "ksm/place",
+        "if (getBit(shard.memory, shard.memory.layout.hot, number)) return STALE;",
+        "getBit(shard.memory, shard.memory.layout.hot, number);",
+      ),
+    ],
+    build: laterCandidate,
+    what: /ITEM-2/,
   },
   {
     name: "the old frame is freed at once, without limbo",

@@ -153,8 +153,8 @@ mustFail("unmerge", BOUNDS, [
     edits: [
       edit(
         UNMERGE,
-        "readPte(memory, slot) === pte ? allocForPage(memory, guest, slot) : NONE",
-        "allocForPage(memory, guest, slot)",
+        "readPte(memory, slot) === pte ? alloc(memory, guest, slot) : NONE",
+        "alloc(memory, guest, slot)",
       ),
       edit(
         UNMERGE,
