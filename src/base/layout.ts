@@ -6,7 +6,7 @@
  *   block (one per BLOCK of a node)
  *     | frame records, hot | frame records, cold | free bitmap | block line | scratch per thread | frames |
  *   control (one)
- *     | engine | knobs | shards | guests | vcpus | tlb tags | chunk owners |
+ *     | engine | knobs | shards | threads | guests | vcpus | tlb tags | chunk owners |
  *     | ptes | items | bitmaps | stable nodes |
  *
  * Letters: A atomic; L frame's page lock; K ksmd's shard only; C constant after creation.
@@ -164,7 +164,6 @@ export const LINE_WORDS = 32;
 
 // engine line                                                                     (one)
 export const ENGINE_STATE = 0; //           A  0, or ENGINE_BROKEN
-export const ENGINE_THREADS = 1; //         A  threads attached so far
 export const ENGINE_VCPUS = 2; //           A  vCPUs created so far
 export const ENGINE_GUESTS = 3; //          A  guests created so far
 export const ENGINE_PINS = 4; //            A  pages pinned at this moment (a counter)
@@ -323,6 +322,8 @@ export interface ControlLayout {
   readonly shards: number;
   /** In float64s, not words. */
   readonly wide: number;
+  /** A word a thread number: 1 in use. */
+  readonly threads: number;
   readonly guests: number;
   readonly vcpus: number;
   readonly tlbs: number;
@@ -354,6 +355,7 @@ export function controlLayout(sizes: Sizes): ControlLayout {
     knobs: region(KNOB_WORDS),
     shards: region(sizes.shards * SHARD_WORDS),
     wide: region(sizes.shards * WIDE_COUNTERS * 2) / 2,
+    threads: region(sizes.threads),
     guests: region(sizes.guests * GUEST_WORDS),
     vcpus: region(sizes.vcpus * VCPU_WORDS),
     tlbs: region(sizes.vcpus * TLB_WORDS),

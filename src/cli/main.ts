@@ -89,7 +89,9 @@ function failed(thrown: unknown): number {
 for (const stream of [process.stdout, process.stderr]) {
   // Whoever reads our output may stop reading.
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
+    if (error.code === "EPIPE") return;
+    process.stderr.write(`pagefold: standard output: ${error.message}; nothing more is written\n`);
+    process.exit(FAILED);
   });
 }
 process.exitCode = await main().catch(failed);

@@ -8,7 +8,7 @@ import { SHARD_PAGES_SHARED } from "../base/layout.js";
 import { PAGE_SIZE } from "../base/units.js";
 import { drainAllLimbo } from "../mm/limbo.js";
 import {
-  checkKnobs,
+  givenKnobs,
   type Knobs,
   RUN_MERGE,
   RUN_STOP,
@@ -25,9 +25,9 @@ import { UNMERGE_NO_FRAME, UNMERGED, type UnmergeOutcome } from "./unmerge.js";
  * nothing. run = 2 unmerges first, so that a limit set with it is free to change; writing 2 again does
  * nothing. If it fails, run is 0 and the call may be repeated.
  */
-export function setKnobs(shard: Shard, knobs: Partial<Knobs>): void {
+export function setKnobs(shard: Shard, wanted: Partial<Knobs>): void {
   const { memory } = shard;
-  checkKnobs(knobs);
+  const knobs = givenKnobs(wanted);
   const before = readKnobs(memory);
   const unmerge = knobs.run === RUN_UNMERGE && before.run !== RUN_UNMERGE;
   const limit = knobs.maxPageSharing ?? before.maxPageSharing;

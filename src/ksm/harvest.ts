@@ -33,8 +33,8 @@ import { type GuestId, NONE, type Slot } from "../base/units.js";
 import { guestBase, guestPages } from "../mm/guest.js";
 import { releaseLimbo, returnLimbo, takeLimbo } from "../mm/limbo.js";
 import { casPte, pteIsEntry, readPte } from "../mm/pte.js";
-import { awaitShootdown, beginShootdown } from "../mm/shootdown.js";
-import { addShardWord, type Shard, setShardWord } from "./shard.js";
+import { awaitShootdown, beginShootdown, guestOfVcpu } from "../mm/shootdown.js";
+import { addShardWord, type Shard, setShardWord, shardWord } from "./shard.js";
 
 /** Harvests the guest; false: a vCPU did not answer, the guest is left out of this pass. */
 export function harvestGuest(shard: Shard, guest: GuestId): boolean {
@@ -46,6 +46,7 @@ export function harvestGuest(shard: Shard, guest: GuestId): boolean {
   const stuck = awaitShootdown(memory, guest, SHOOTDOWN_ALL, seq, memory.patience.scanMs);
   if (stuck === NONE) {
     releaseLimbo(memory, limbo);
+    forgetStuck(shard, guest);
     return true;
   }
   returnLimbo(memory, guest, limbo);
@@ -53,6 +54,13 @@ export function harvestGuest(shard: Shard, guest: GuestId): boolean {
   addShardWord(shard, SHARD_SKIPPED_GUESTS, 1);
   setShardWord(shard, SHARD_STUCK_VCPU, stuck + 1);
   return false;
+}
+
+/** The guest answered: if a vCPU of it was named as stuck, it is no longer. */
+function forgetStuck(shard: Shard, guest: GuestId): void {
+  const vcpu = shardWord(shard, SHARD_STUCK_VCPU) - 1;
+  if (vcpu !== NONE && guestOfVcpu(shard.memory, vcpu) === guest)
+    setShardWord(shard, SHARD_STUCK_VCPU, 0);
 }
 
 /** Clears D in every mergeable page and marks it; returns how many had it. */

@@ -59,23 +59,35 @@ const RULES: Readonly<Record<keyof Knobs, KnobRule>> = {
   maxPageSharing: { word: KNOB_MAX_PAGE_SHARING, name: "max_page_sharing", min: 2, max: UINT_MAX },
 };
 
-/** Throws EINVAL for an unknown knob or a value out of its range. */
-export function checkKnobs(knobs: Partial<Knobs>): void {
-  for (const [key, value] of Object.entries(knobs)) {
-    const rule = Object.hasOwn(RULES, key) ? RULES[key as keyof Knobs] : undefined;
-    if (rule === undefined) {
-      const known = Object.keys(RULES).join(", ");
-      throw new PagefoldError("EINVAL", `there is no knob ${key}; the knobs are ${known}`, {
-        knob: key,
-      });
-    }
-    if (!Number.isInteger(value) || value < rule.min || value > rule.max) {
-      throw new PagefoldError(
-        "EINVAL",
-        `${rule.name} takes an integer from ${rule.min} to ${rule.max}, not ${value}`,
-        { knob: rule.name, value },
-      );
-    }
+/** The knobs that are given, those that are undefined left out; EINVAL for an unknown one or a value out of range. */
+export function givenKnobs(
+  knobs: { readonly [K in keyof Knobs]?: Knobs[K] | undefined },
+): Partial<Knobs> {
+  if (typeof knobs !== "object" || knobs === null) {
+    throw new PagefoldError(
+      "EINVAL",
+      `knobs are set by an object such as { run: 1 }, not by ${knobs}`,
+    );
+  }
+  const given = Object.entries(knobs).filter(([, value]) => value !== undefined);
+  for (const [key, value] of given) checkKnob(key, value);
+  return Object.fromEntries(given);
+}
+
+function checkKnob(key: string, value: number | undefined): void {
+  const rule = Object.hasOwn(RULES, key) ? RULES[key as keyof Knobs] : undefined;
+  if (rule === undefined) {
+    const known = Object.keys(RULES).join(", ");
+    throw new PagefoldError("EINVAL", `there is no knob ${key}; the knobs are ${known}`, {
+      knob: key,
+    });
+  }
+  if (value === undefined || !Number.isInteger(value) || value < rule.min || value > rule.max) {
+    throw new PagefoldError(
+      "EINVAL",
+      `${rule.name} takes an integer from ${rule.min} to ${rule.max}, not ${value}`,
+      { knob: rule.name, value },
+    );
   }
 }
 
@@ -89,7 +101,7 @@ export function readKnobs(memory: Memory): Knobs {
   };
 }
 
-/** Writes knobs that checkKnobs has accepted; by the thread that runs ksmd. */
+/** Writes knobs that givenKnobs has accepted; by the thread that runs ksmd. */
 export function writeKnobs(memory: Memory, knobs: Partial<Knobs>): void {
   for (const [key, value] of Object.entries(knobs)) {
     plainStore(memory.control, memory.layout.knobs + RULES[key as keyof Knobs].word, value);

@@ -1,12 +1,13 @@
 /**
  * attach - joining an engine from a worker that the embedder owns.
  */
+import { PagefoldError } from "../base/errors.js";
 import type { Memory } from "../base/memory.js";
 import { type GuestId, NONE, type ThreadId } from "../base/units.js";
 import { disownVcpu, vcpuOwner } from "../mm/shootdown.js";
 import { vcpuCount } from "../mm/vcpu.js";
 import { Guest } from "./guest.js";
-import { attachHandle, type EngineHandle } from "./handle.js";
+import { attachHandle, type EngineHandle, releaseThread } from "./handle.js";
 import { readStats, type Stats } from "./stats.js";
 
 /** An engine as a thread that joined it sees it: guests and their vCPUs, and statistics. */
@@ -15,6 +16,7 @@ export class AttachedEngine {
   readonly thread: ThreadId;
   readonly #memory: Memory;
   readonly #guests = new Map<GuestId, Guest>();
+  #closed = false;
 
   /** @internal */
   constructor(memory: Memory) {
@@ -24,6 +26,9 @@ export class AttachedEngine {
 
   /** The guest with this number. */
   guest(id: GuestId): Guest {
+    if (this.#closed) {
+      throw new PagefoldError("PAGEFOLD_CLOSED", "this thread has left the engine; attach again");
+    }
     const known = this.#guests.get(id);
     if (known !== undefined) return known;
     const guest = new Guest(this.#memory, id);
@@ -35,11 +40,14 @@ export class AttachedEngine {
     return readStats(this.#memory);
   }
 
-  /** Gives this thread's vCPUs back. To be called before the thread ends; closing twice is fine. */
+  /** Leaves the engine: gives this thread's vCPUs and its number back. Closing twice is fine. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     for (const guest of this.#guests.values()) guest.close();
     this.#guests.clear();
     disownThread(this.#memory, this.thread);
+    releaseThread(this.#memory);
   }
 }
 

@@ -2,6 +2,7 @@
  * channel - calls over a message port: one reply each, matched by number, rejected when the other side dies.
  */
 import type { MessagePort } from "node:worker_threads";
+import { onAbort } from "./abort.js";
 import { fromWire, type WireError } from "./commands.js";
 
 interface Pending {
@@ -42,13 +43,11 @@ export class Channel<Outgoing, Event = never> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
-      const onAbort = () => {
+      const done = onAbort(signal, () => {
         this.#take(id);
         this.post({ id: this.#next++, cancel: id } as Outgoing);
         reject(signal?.reason);
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
-      const done = () => signal?.removeEventListener("abort", onAbort);
+      });
       this.#pending.set(id, {
         resolve: (value) => {
           done();

@@ -6,6 +6,7 @@ import type { Memory } from "../base/memory.js";
 import type { GuestId, Nid, ThreadId } from "../base/units.js";
 import { type Counters, readCounters } from "../ksm/counters.js";
 import { createShard, type Shard } from "../ksm/shard.js";
+import { onAbort } from "./abort.js";
 import { type CallOptions, Channel } from "./channel.js";
 import { type Command, executeCommand, type Request } from "./commands.js";
 import type { EngineHandle } from "./handle.js";
@@ -82,19 +83,28 @@ export class LocalCrew implements Crew {
   ): Promise<unknown> {
     options.signal?.throwIfAborted();
     this.#checkOpen();
-    return this.#unlessEnded(runProgram(this.#shard.memory, guest, url, args), options.signal);
+    const controller = new AbortController();
+    const result = runProgram(this.#shard.memory, guest, url, args, controller.signal);
+    return this.#unlessEnded(result, options.signal, controller);
   }
 
-  /** The call's result, if neither its signal nor the engine's end comes first; the program itself runs on. */
-  #unlessEnded(result: Promise<unknown>, signal: AbortSignal | undefined): Promise<unknown> {
+  /** The program's result, if neither its call's signal nor the engine's end comes first: then it is told. */
+  #unlessEnded(
+    result: Promise<unknown>,
+    signal: AbortSignal | undefined,
+    program: AbortController,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(signal?.reason);
-      const done = (): void => {
-        this.#pending.delete(reject);
-        signal?.removeEventListener("abort", onAbort);
+      const end = (error: unknown): void => {
+        program.abort(error);
+        reject(error);
       };
-      this.#pending.add(reject);
-      signal?.addEventListener("abort", onAbort, { once: true });
+      const forget = onAbort(signal, () => end(signal?.reason));
+      const done = (): void => {
+        this.#pending.delete(end);
+        forget();
+      };
+      this.#pending.add(end);
       result.then(resolve, reject).finally(done);
     });
   }

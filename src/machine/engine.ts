@@ -9,17 +9,24 @@ import { createMemoryHandle, type Memory } from "../base/memory.js";
 import { type Nid, pagesFor, type Slot, type ThreadId } from "../base/units.js";
 import { warmKernels } from "../kernels/prepare.js";
 import { type Counters, readCounters } from "../ksm/counters.js";
-import { checkKnobs, type Knobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
+import { givenKnobs, type Knobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
 import { initBlock } from "../mm/frames.js";
 import { claimGuest, initGuest, slotsFor } from "../mm/guest.js";
 import { breakMachine } from "../mm/wait.js";
+import { onAbort } from "./abort.js";
 import { disownThread } from "./attach.js";
 import type { CallOptions } from "./channel.js";
 import type { CheckReport } from "./check.js";
 import { type Crew, HiredCrew, LocalCrew } from "./crew.js";
 import { EngineGuest, type GuestHost } from "./guest.js";
 import { attachHandle, type EngineHandle } from "./handle.js";
-import { type EngineConfig, type EngineOptions, resolveOptions } from "./options.js";
+import {
+  checkOptionNames,
+  type EngineConfig,
+  type EngineOptions,
+  resolveOptions,
+} from "./options.js";
+import { checkProgram } from "./program.js";
 import type { Report } from "./report.js";
 import { readStats, type Stats } from "./stats.js";
 
@@ -36,6 +43,15 @@ export interface GuestOptions {
   /** Given to the program. */
   readonly args?: unknown;
 }
+
+const GUEST_OPTIONS: readonly (keyof GuestOptions)[] = [
+  "bytes",
+  "node",
+  "mergeable",
+  "name",
+  "program",
+  "args",
+];
 
 /** Events of an engine, with what their listeners get. */
 export interface EngineEvents {
@@ -108,14 +124,17 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     // Aborted while the workers started: nobody was listening yet.
     if (signal.aborted) await this.close();
     signal.throwIfAborted();
-    const onAbort = (): void => void this.close();
-    signal.addEventListener("abort", onAbort, { once: true });
-    this.once("close", () => signal.removeEventListener("abort", onAbort));
+    this.once(
+      "close",
+      onAbort(signal, () => void this.close()),
+    );
   }
 
   /** Creates a guest: all of its pages are without a frame and read as zeros. */
   createGuest(options: GuestOptions): EngineGuest {
     this.#checkOpen();
+    checkOptionNames(options, GUEST_OPTIONS);
+    if (options.program !== undefined) checkProgram(options.program);
     const pages = this.#guestPages(options.bytes);
     const node = this.#guestNode(options.node);
     const base = this.#nextSlot;
@@ -151,6 +170,14 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     this.#guests.push(guest);
     this.#crew.wake();
     return guest;
+  }
+
+  /**
+   * Tells that a thread of yours that had joined by `attachEngine` is gone without `close()`: its vCPUs count
+   * as outside guest mode. `thread` is its AttachedEngine's; call this when its worker has exited.
+   */
+  disown(thread: ThreadId): void {
+    disownThread(this.#memory, thread);
   }
 
   /** The guests, in order of creation. */
@@ -263,8 +290,7 @@ export class Ksm {
    * ENOMEM: run 2 needs more frames; run is 0 then. A rejected call has changed nothing else.
    */
   async set(knobs: Partial<Knobs>, options?: CallOptions): Promise<void> {
-    checkKnobs(knobs);
-    await this.#crew().command({ kind: "set", knobs }, options);
+    await this.#crew().command({ kind: "set", knobs: givenKnobs(knobs) }, options);
   }
 
   /** Does `passes` full passes without sleeping; a pass that is under way is finished first and does not count. */

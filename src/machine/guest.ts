@@ -9,6 +9,7 @@ import { openVcpu } from "../mm/vcpu.js";
 import type { CallOptions } from "./channel.js";
 import type { Command } from "./commands.js";
 import { Pin } from "./pin.js";
+import { checkProgram } from "./program.js";
 import { Vcpu } from "./vcpu.js";
 
 /** A guest as any attached thread sees it. Accesses are synchronous and may cross page borders. */
@@ -119,9 +120,10 @@ export class EngineGuest extends Guest {
 
   /**
    * Runs the default export of a module on the guest's node, with a vCPU of the guest; resolves with what
-   * it returns. See GuestProgram.
+   * it returns. Aborting the call rejects it and aborts the program's own signal. See GuestProgram.
    */
-  run(program: URL | string, args?: unknown, options?: CallOptions): Promise<unknown> {
+  async run(program: URL | string, args?: unknown, options?: CallOptions): Promise<unknown> {
+    checkProgram(program);
     return this.#host.runProgram(this, program, args, options);
   }
 

@@ -1,12 +1,12 @@
 /**
  * handle - what a thread needs to join an engine, and joining.
  *
- * OWNS    engine.threads
+ * OWNS    the thread words
  * ORDER   threads.claim <-> threads.count
  */
-import { addWord, loadWord } from "../base/atomics.js";
+import { casWord, loadWord, storeWord } from "../base/atomics.js";
 import { PagefoldError } from "../base/errors.js";
-import { ENGINE_THREADS } from "../base/layout.js";
+import { controlLayout, type Sizes } from "../base/layout.js";
 import { attachMemory, type Memory, type MemoryHandle } from "../base/memory.js";
 import type { KernelSpec } from "../kernels/options.js";
 import { prepareKernels } from "../kernels/prepare.js";
@@ -25,30 +25,39 @@ export async function attachHandle(handle: EngineHandle): Promise<Memory> {
   const createKernels = await prepareKernels(handle.kernels);
   const control = new Int32Array(handle.memory.control.buffer);
   // Until its number is known a thread has no scratch; attaching again with the number costs microseconds.
-  const thread = claimThread(control, handle.memory.sizes.threads);
+  const thread = claimThread(control, handle.memory.sizes);
   return attachMemory(handle.memory, thread, (blocks, layout, shift) =>
     createKernels(blocks, layout, shift, thread),
   );
 }
 
-function claimThread(control: Int32Array, threads: number): number {
-  // The engine line is the first region of the control memory.
-  // ORDER threads.claim <-> threads.count: each number is given once.
-  const thread = addWord(control, ENGINE_THREADS, 1);
-  if (thread < threads) return thread;
-  // ORDER threads.unclaim <-> threads.count: the number was beyond the table; else it counts as a thread.
-  addWord(control, ENGINE_THREADS, -1);
+/** Gives the thread's number back; its vCPUs have been given back before. */
+export function releaseThread(memory: Memory): void {
+  // ORDER threads.release <-> threads.claim: the thread does nothing with the engine from here on; else
+  // two have its scratch and its locks' name.
+  storeWord(memory.control, memory.layout.threads + memory.thread, 0);
+}
+
+function claimThread(control: Int32Array, sizes: Sizes): number {
+  const { threads } = controlLayout(sizes);
+  for (let thread = 0; thread < sizes.threads; thread++) {
+    // ORDER threads.claim <-> threads.release, threads.count: each number has one user at a time.
+    if (casWord(control, threads + thread, 0, 1) === 0) return thread;
+  }
   throw new PagefoldError(
     "PAGEFOLD_NO_ROOM",
-    `${threads} threads have been attached to this engine; create it with a larger maxThreads`,
-    { threads },
+    `${sizes.threads} threads are attached to this engine; ` +
+      "close some, or create it with a larger maxThreads",
+    { threads: sizes.threads },
   );
 }
 
-/** Threads ever attached. */
+/** Threads attached at this moment. */
 export function threadCount(memory: Memory): number {
-  // ORDER threads.count <-> threads.claim, threads.unclaim: a statistic; else a thread that attaches now
-  // is not counted.
-  const claimed = loadWord(memory.control, memory.layout.engine + ENGINE_THREADS);
-  return Math.min(claimed, memory.sizes.threads);
+  let attached = 0;
+  for (let thread = 0; thread < memory.sizes.threads; thread++) {
+    // ORDER threads.count <- threads.claim
+    attached += loadWord(memory.control, memory.layout.threads + thread);
+  }
+  return attached;
 }

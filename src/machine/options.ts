@@ -12,7 +12,7 @@ import {
   type KernelSpec,
   resolveKernels,
 } from "../kernels/options.js";
-import { checkKnobs, KNOB_DEFAULTS, type Knobs } from "../ksm/knobs.js";
+import { givenKnobs, KNOB_DEFAULTS, type Knobs } from "../ksm/knobs.js";
 import { slotsFor } from "../mm/guest.js";
 
 export interface EngineOptions {
@@ -26,9 +26,9 @@ export interface EngineOptions {
   readonly maxGuestBytes?: number;
   /** Guests at most. Default 1,024. */
   readonly maxGuests?: number;
-  /** vCPUs at most, over all guests. Default 256. */
+  /** vCPUs at most, over all guests; a guest needs one in each thread that uses it. Default 2 maxGuests + 256. */
   readonly maxVcpus?: number;
-  /** Threads attached at most, the engine's own included. Default 32. */
+  /** Threads attached at a time at most, the engine's nodes + 2 included. Default 32, more for many nodes. */
   readonly maxThreads?: number;
   /** Workers for the nodes and for ksmd. Without, everything runs in calls, deterministically. Default true. */
   readonly workers?: boolean;
@@ -65,7 +65,52 @@ const NODES_MAX = 64;
 /** Polls of a vCPU word before sleeping: about 2 us. */
 const POLLS = 200;
 
+const KNOWN: readonly (keyof EngineOptions)[] = [
+  "nodes",
+  "memoryPerNode",
+  "blockBytes",
+  "maxGuestBytes",
+  "maxGuests",
+  "maxVcpus",
+  "maxThreads",
+  "workers",
+  "kernels",
+  "hash",
+  "seed",
+  "hashBits",
+  "ksm",
+  "scanTimeout",
+  "faultTimeout",
+  "signal",
+];
+
+/** Throws for an option that does not exist: a mistyped one would be ignored in silence. */
+export function checkOptionNames(options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null) {
+    throw new PagefoldError("PAGEFOLD_BAD_OPTION", `options must be an object, not ${options}`);
+  }
+  for (const option of Object.keys(options)) {
+    if (known.includes(option)) continue;
+    throw new PagefoldError(
+      "PAGEFOLD_BAD_OPTION",
+      `there is no option ${option}; the options are ${known.join(", ")}`,
+      { option, known },
+    );
+  }
+}
+
+function checkOptions(options: EngineOptions): void {
+  checkOptionNames(options, KNOWN);
+  const { workers } = options;
+  if (workers === undefined || typeof workers === "boolean") return;
+  throw new PagefoldError("PAGEFOLD_BAD_OPTION", `workers must be true or false, not ${workers}`, {
+    option: "workers",
+    value: workers,
+  });
+}
+
 export function resolveOptions(options: EngineOptions): EngineConfig {
+  checkOptions(options);
   const nodes = integer("nodes", options.nodes, 1, 1, NODES_MAX);
   const frames = NUMBER_MAX * PAGE_SIZE;
   const perNode = integer(
@@ -85,11 +130,16 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
       { option: "memoryPerNode", blocks, blockBytes },
     );
   }
-  const threads = integer("maxThreads", options.maxThreads, 32, nodes + 2, 256);
+  const threads = integer(
+    "maxThreads",
+    options.maxThreads,
+    Math.max(32, nodes + 16),
+    nodes + 2,
+    256,
+  );
   const guests = integer("maxGuests", options.maxGuests, 1024, 1, 2 ** 16);
   const slots = resolveSlots(options.maxGuestBytes, blocks * blockBytes, guests);
-  const knobs = { ...KNOB_DEFAULTS, ...options.ksm };
-  checkKnobs(knobs);
+  const knobs = { ...KNOB_DEFAULTS, ...givenKnobs(options.ksm ?? {}) };
   const seed = integer("seed", options.seed, randomInt(2 ** 48 - 1), 0, 2 ** 48 - 1);
   return {
     sizes: {
@@ -99,7 +149,7 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
       shards: 1,
       threads,
       guests,
-      vcpus: integer("maxVcpus", options.maxVcpus, 256, 1, 2 ** 14),
+      vcpus: integer("maxVcpus", options.maxVcpus, 2 * guests + 256, 1, 2 ** 18),
       slots,
       // A node has a sharer at least, and a page shares one frame at most.
       stableNodes: slots,

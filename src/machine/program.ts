@@ -17,6 +17,8 @@ export interface ProgramContext {
   readonly bytes: number;
   /** Whatever `args` the caller gave; structured-cloned. */
   readonly args: unknown;
+  /** Aborted when the caller gives the call up, or the engine closes: the program should end. */
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -26,12 +28,23 @@ export interface ProgramContext {
  */
 export type GuestProgram = (vcpu: Vcpu, context: ProgramContext) => unknown;
 
+/** A relative path would be looked for beside pagefold's own files. */
+export function checkProgram(program: URL | string): void {
+  if (program instanceof URL || (typeof program === "string" && URL.canParse(program))) return;
+  throw new PagefoldError(
+    "PAGEFOLD_BAD_OPTION",
+    `program must be a URL, such as new URL("./guest.js", import.meta.url), not ${program}`,
+    { option: "program", value: program },
+  );
+}
+
 /** Runs the module at `url` on this thread with a vCPU of the guest. */
 export async function runProgram(
   memory: Memory,
   guest: GuestId,
   url: string,
   args: unknown,
+  signal: AbortSignal,
 ): Promise<unknown> {
   const loaded = (await import(url)) as { default?: unknown };
   if (typeof loaded.default !== "function") {
@@ -49,6 +62,7 @@ export async function runProgram(
     node: guestNode(memory, guest),
     bytes: guestPages(memory, guest) * PAGE_SIZE,
     args,
+    signal,
   };
   try {
     return await (loaded.default as GuestProgram)(vcpu, context);

@@ -2,6 +2,7 @@
  * worker - the entry of every worker thread of an engine: one long task, a node or ksmd.
  */
 import type { MessagePort } from "node:worker_threads";
+import type { Memory } from "../base/memory.js";
 import type { ThreadId } from "../base/units.js";
 import { createShard } from "../ksm/shard.js";
 import { toWire, type WireError } from "./commands.js";
@@ -41,17 +42,30 @@ export default async function runWorker({ handle, role, port }: WorkerTask): Pro
     port.close();
     return;
   }
-  await new Promise<void>((resolve) => {
+  await runNode(memory, port);
+}
+
+/** Runs guest programs as they are asked for. */
+function runNode(memory: Memory, port: MessagePort): Promise<void> {
+  const running = new Map<number, AbortController>();
+  return new Promise((resolve) => {
     port.on("message", (message: ToNode) => {
       if ("close" in message) {
+        for (const controller of running.values()) controller.abort();
         port.close();
         resolve();
-      } else if ("program" in message) {
+      } else if ("cancel" in message) {
+        running.get(message.cancel)?.abort();
+      } else {
         const { id, guest, program, args } = message;
-        runProgram(memory, guest, program, args).then(
-          (value) => reply(port, { id, value }),
-          (error: unknown) => reply(port, { id, error: toWire(error) }),
-        );
+        const controller = new AbortController();
+        running.set(id, controller);
+        runProgram(memory, guest, program, args, controller.signal)
+          .then(
+            (value) => reply(port, { id, value }),
+            (error: unknown) => reply(port, { id, error: toWire(error) }),
+          )
+          .finally(() => running.delete(id));
       }
     });
   });

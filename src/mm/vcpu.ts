@@ -184,7 +184,9 @@ function load32Slow(tlb: Tlb, address: number): number {
   return value;
 }
 
-function store32Slow(tlb: Tlb, address: number, value: number): void {
+function store32Slow(tlb: Tlb, address: number, given: number): void {
+  // What is no number throws here, outside of any section.
+  const value = given | 0;
   if (address % 4 !== 0) {
     storeBytesSlow(tlb, address, 4, value);
     return;
@@ -250,6 +252,16 @@ export function writeBytes(tlb: Tlb, address: number, source: Uint8Array): void 
 
 /** Fills `length` guest bytes from `address` on with `byte`. */
 export function fillBytes(tlb: Tlb, address: number, length: number, byte: number): void {
+  if (!Number.isInteger(byte) || byte < 0 || byte > 255) {
+    throw new PagefoldError(
+      "PAGEFOLD_BAD_OPTION",
+      `a byte is an integer from 0 to 255, not ${byte}`,
+      {
+        option: "byte",
+        value: byte,
+      },
+    );
+  }
   checkRange(tlb, address, length);
   // From a private page: filling shared memory byte by byte takes V8 five times as long.
   const pattern = new Uint8Array(Math.min(length, PAGE_SIZE)).fill(byte);

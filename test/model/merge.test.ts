@@ -138,6 +138,45 @@ describe("merge", () => {
   mustHold("a page that was pinned before the harvest", quietPin, BOUNDS);
   mustHold("a page that a device pins and writes", pinned, BOUNDS);
 
+  it("with ksmd held at each of its steps, guests read and write every page", async () => {
+    const production = await loadProduction();
+    const machine = harvested(production, 2, [0, 1]);
+    const held = new Set<number>();
+    let steps = 0;
+    const guest = (vcpu: number) => () => {
+      const running = machine.vcpu(machine.view(vcpu), vcpu, `vcpu${vcpu}`);
+      running.load(0, 0);
+      running.store(0, 0, 20 + vcpu);
+      running.load(0, 0);
+      running.load(0, 1);
+    };
+    const scenario = machine.ksmScenario({
+      ksmd: () => machine.pass(),
+      vcpu0: guest(0),
+      vcpu1: guest(1),
+    });
+    // One preemption: ksmd stands where it was stopped until both guests have ended, or goes on first.
+    const report = explorer.explore(
+      {
+        ...scenario,
+        reset: () => {
+          steps = 0;
+        },
+        observe: (step) => {
+          if (step.thread === "ksmd") steps++;
+          else held.add(steps);
+          scenario.observe?.(step);
+        },
+      },
+      { preemptions: 1, reduce: false },
+    );
+    expect(report.failure).toBeNull();
+    expect(report.exhausted).toBe(true);
+    // From before its first step to after its last, the merge itself in between.
+    expect(held.has(0)).toBe(true);
+    expect(held.size).toBeGreaterThan(60);
+  });
+
   it("merges where nobody interferes, and meets every outcome where somebody does", async () => {
     const production = await loadProduction();
     const seen = new Set<string>();

@@ -14,7 +14,7 @@ const WRONG_NUMBERS: Wrong = {
   blockBytes: [0, 4096, 3 * 65536, 2 ** 31, 65537],
   maxGuestBytes: [0, PAGE - 1, -5, 2 ** 40],
   maxGuests: [0, 65537, 0.5],
-  maxVcpus: [0, 16385],
+  maxVcpus: [0, 2 ** 18 + 1],
   // Two nodes, ksmd and the caller are four threads already.
   maxThreads: [3, 257, "8"],
   seed: [-1, 2 ** 48, 0.5],
@@ -98,7 +98,7 @@ describe("knobs", () => {
         expect(engine.ksm.knobs[knob as keyof Knobs]).toBe(value);
       }
       const before = engine.ksm.knobs;
-      for (const value of [min - 1, max + 1, 2.5, "2", null, undefined, Number.NaN]) {
+      for (const value of [min - 1, max + 1, 2.5, "2", null, Number.NaN]) {
         const call = engine.ksm.set({ [knob]: value } as Partial<Knobs>);
         await expect(call, `${name} = ${value}`).rejects.toThrow(
           expect.objectContaining({ code: "EINVAL", details: { knob: name, value } }),
