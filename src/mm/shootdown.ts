@@ -249,6 +249,9 @@ export function awaitShootdown(
     const record = vcpuWord(memory, vcpu);
     if (hasSeen(memory, record, seq)) continue;
     wipeTags(memory, vcpu, gfn);
+    if (pollVcpu(memory, record, seq)) continue;
+    // It may run on for long without touching that page: now whatever it touches next is a miss.
+    if (gfn !== SHOOTDOWN_ALL) wipeTags(memory, vcpu, SHOOTDOWN_ALL);
     if (!pollVcpu(memory, record, seq) && !sleepOnVcpu(memory, record, seq, timeoutMs)) return vcpu;
   }
   return NONE;

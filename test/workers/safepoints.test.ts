@@ -140,3 +140,21 @@ describe("settled()", () => {
     await engine.close();
   });
 });
+
+describe("a vCPU that only hits", () => {
+  it("answers a sibling's copy of another page, because its next access misses", async () => {
+    const engine = await createEngine({
+      ...{ nodes: 1, memoryPerNode: 2 ** 20, ksm: { run: 1, pagesToScan: 0 } },
+    });
+    const guest = engine.createGuest({ bytes: 8 * PAGE });
+    guest.fill(4 * PAGE, 4 * PAGE, 7);
+    expect((await engine.ksm.scan(2)).pages_sharing).toBe(3);
+    const running = guest.run(new URL("./programs/hits.mjs", import.meta.url), { flag: 0 });
+    while (guest.read(0, 1)[0] !== 1) await new Promise((resolve) => setImmediate(resolve));
+    for (let page = 4; page < 8; page++) guest.write(page * PAGE, Uint8Array.of(page));
+    expect(engine.stats().counters.cow_ksm).toBe(4);
+    guest.write(0, Uint8Array.of(2));
+    expect(await running).toBeGreaterThan(0);
+    await engine.close();
+  });
+});

@@ -51,7 +51,9 @@ async function write(engine: Engine, plan: Plan): Promise<Written[]> {
       ...(alone ? { thread: 0, threads: 1 } : { thread, threads: 2 }),
     }),
   );
-  const written = await Promise.all(workers.map((worker) => nextMessage<Written>(worker)));
+  const crashed = new Promise<never>((_, reject) => engine.once("crash", reject));
+  const messages = Promise.all(workers.map((worker) => nextMessage<Written>(worker)));
+  const written = await Promise.race([messages, crashed]);
   await Promise.all(workers.map(ended));
   return written;
 }
