@@ -43,6 +43,16 @@ function verifyAll(guest: EngineGuest, threads: number, shared: number, written:
   });
 }
 
+/** Rejects after a minute, ten times what it takes, with what the engine says of itself. */
+function stalled(engine: Engine, done: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const timer = setTimeout(() => {
+      reject(new Error(`no end in sight: ${JSON.stringify(engine.stats())}`));
+    }, 60_000);
+    done.addEventListener("abort", () => clearTimeout(timer), { once: true });
+  });
+}
+
 async function write(engine: Engine, plan: Plan): Promise<Written[]> {
   const alone = plan.guests[0] !== plan.guests[1];
   const workers = plan.guests.map((guest, thread) =>
@@ -53,7 +63,9 @@ async function write(engine: Engine, plan: Plan): Promise<Written[]> {
   );
   const crashed = new Promise<never>((_, reject) => engine.once("crash", reject));
   const messages = Promise.all(workers.map((worker) => nextMessage<Written>(worker)));
-  const written = await Promise.race([messages, crashed]);
+  const stall = new AbortController();
+  const written = await Promise.race([messages, crashed, stalled(engine, stall.signal)]);
+  stall.abort();
   await Promise.all(workers.map(ended));
   return written;
 }
