@@ -35,7 +35,7 @@ export async function startTopology(
     minThreads: workers,
     maxThreads: workers,
     concurrentTasksPerWorker: 1,
-    // Between tasks piscina's workers would sleep in Atomics.wait, deaf to their ports; ours never are between tasks.
+    // Between tasks piscina's workers would sleep on a shared word, deaf to their ports; ours never are between tasks.
     atomics: "disabled",
   });
   let stopping = false;
