@@ -9,11 +9,12 @@
  *      initiator                              vCPU
  *      change the ptes                        enter: state = ack|IN; load seq; moved: drop, state = seq|IN
  *      seq + 1                                fill:  read pte; store tag; load seq; moved: drop, again
- *      wipe the tags of vCPUs inside          hit:   plain load of the tag, no more
+ *      wipe the page's tags, poll; all, poll  hit:   plain load of the tag, no more
  *      each vCPU: outside, or ack >= seq      exit:  state = ack
  *
- * The hit path needs no poll: the wipe makes its next access miss, and the miss acknowledges. The wipe is
- * racy on purpose; only the acknowledgement completes a shootdown, so a late or lost wipe costs time.
+ * The hit path needs no poll: the wipe makes its next access miss, and the miss acknowledges. First only the
+ * page's tags go, which costs the vCPU least; if it does not touch that page soon, all go. The wipe is racy
+ * on purpose; only the acknowledgement completes a shootdown, so a late or lost wipe costs time.
  * The ring tells a vCPU that is a little behind which pages to drop; further behind it drops all.
  *
  * INVARIANTS
