@@ -18,7 +18,7 @@ export default defineConfig({
         test: {
           // Real workers and the machine's own KSM: one file at a time, on the built dist.
           name: "machine",
-          include: ["test/{workers,peers,oracle,cli}/**/*.test.ts"],
+          include: ["test/{workers,peers,oracle,cli,examples,package,docs,bench}/**/*.test.ts"],
           testTimeout: 120_000,
           fileParallelism: false,
           pool: "forks",
