@@ -5,33 +5,59 @@ import { Command, CommanderError } from "commander";
 import { BadInput } from "./bad-input.js";
 import type { RunOptions } from "./options.js";
 import { description, version } from "./package.js";
+import { parseSize } from "./size.js";
+
+const EXIT_HELP = `Exit status: 0 done; 1 a page differs from its source, a failed check or a
+broken invariant; 2 bad input or usage; 130 and 143 ended by INT and TERM (what
+is known until then is printed).
+`;
 
 const RUN_HELP = `
-A SOURCE is any file, taken as raw memory (its last page is filled up with
-zeros), or memory made from numbers; keys left out have these values:
-  synth:pages=65536,dup=0.5,alike=16,zero=0.1,seed=1,guests=2
-zero * pages zero pages, dup * pages in groups of alike equal ones, the rest
-unique (halves round up), shuffled by seed. Each of the guests has the same.
+A SOURCE becomes a guest. It is
+  FILE        any file, taken as raw memory; zeros fill up its last page
+  pid:1234    the private anonymous pages of a live process (Linux). It is only
+              read, and runs on: neither stopped nor written to
+  synth:...   memory made from numbers; keys left out have these values:
+              synth:pages=65536,dup=0.5,alike=16,zero=0.1,seed=1,guests=2
+              zero * pages zero pages, dup * pages in groups of alike equal
+              ones, the rest unique, shuffled by seed; the same in each guest
 
-Every source becomes a guest. Its pages are loaded and merged; then each is read
-back through a vCPU and compared with the source, read again.
+Without a SOURCE, pagefold starts four Node processes that compile the same
+modules, folds their memory, and ends them. It writes nothing anywhere.
 
-Exit status: 0 done; 1 a page differs from its source, a failed check or a
-broken invariant; 2 bad input; 130 and 143 ended by INT and TERM (what is known
-until then is printed).
-`;
+Pages are loaded and merged until nothing changes any more. Then each is read
+back through a vCPU and compared with its source: read again, or for a process
+with a copy kept as it was read.
+
+${EXIT_HELP}`;
 
 const HINT = "see pagefold run --help";
 const KNOB_MAX = 2 ** 31 - 1;
+/** What a timer can wait for, in seconds. */
+const SECONDS_MAX = 2_000_000;
 
-type Asked = "sources" | "installation" | "json" | "passes" | "pagesToScan" | "sleepMillisecs";
+type Asked =
+  | "sources"
+  | "installation"
+  | "json"
+  | "memoryPerNode"
+  | "output"
+  | "pagesToScan"
+  | "passes"
+  | "quiet"
+  | "seconds"
+  | "sleepMillisecs";
 
 /** As commander gives them: what was not asked for is missing. */
 type Flags = Omit<RunOptions, Asked> & {
   readonly installation?: true;
   readonly json?: true;
-  readonly passes?: number;
+  readonly memoryPerNode?: number;
+  readonly output?: string;
   readonly pagesToScan?: number;
+  readonly passes?: number;
+  readonly quiet?: true;
+  readonly seconds?: number;
   readonly sleepMillisecs?: number;
 };
 
@@ -56,13 +82,18 @@ export function parseCommandLine(args: readonly string[]): RunOptions | null {
 
 function createProgram(action: (sources: string[], flags: Flags) => void): Command {
   const program = new Command("pagefold").description(description()).version(version());
-  quiet(program);
+  quiet(program).addHelpText("after", `\n${EXIT_HELP}`);
   const run = quiet(program.command("run"))
-    .description("fold the pages of files, and say what merging saves")
-    .argument("[source...]", "files, or synth:KEY=VALUE,...");
+    .description("fold the memory of live processes or files, and say what merging saves")
+    .argument("[source...]", "files, pid:NUMBER, or synth:KEY=VALUE,...");
   run
-    .option("--installation", "also fold the files of this installation")
+    .option("--installation", "fold the files of this installation (too)")
     .option("--nodes <n>", "NUMA nodes, 1 to 64", integer("--nodes", 1, 64), 2)
+    .option(
+      "--memory-per-node <size>",
+      "bytes, or with K, M, G, KiB, MiB, GiB (default: an eighth more than needed)",
+      (text) => parseSize("--memory-per-node", text),
+    )
     .option(
       "--max-page-sharing <n>",
       "pages that may share a frame",
@@ -74,6 +105,7 @@ function createProgram(action: (sources: string[], flags: Flags) => void): Comma
       "do n full passes (default: until settled)",
       integer("--passes", 1, KNOB_MAX),
     )
+    .option("--seconds <n>", "stop merging after so long, if it has not ended by then", seconds)
     .option(
       "--sleep-millisecs <n>",
       "ksmd's pause between batches (default: none, 20 with --pages-to-scan)",
@@ -88,6 +120,8 @@ function createProgram(action: (sources: string[], flags: Flags) => void): Comma
     .option("--kernels <name>", "simd, scalar, typescript, xxhash-wasm or auto", "auto")
     .option("--hash <name>", "xxh3-64, xxh64 or auto", "auto")
     .option("--json", "print one JSON document, of pagefold/run.schema.json")
+    .option("--output <file>", "write the result there, not to standard output")
+    .option("--quiet", "no progress on a terminal")
     .addHelpText("after", RUN_HELP)
     .action(action);
   return program;
@@ -99,20 +133,21 @@ function quiet(command: Command): Command {
 }
 
 function optionsOf(sources: string[], flags: Flags): RunOptions {
-  const { installation = false, json = false, pagesToScan, sleepMillisecs, ...rest } = flags;
-  if (sources.length === 0 && !installation) {
-    throw new BadInput("run", "there is no source", "name a file, synth: or --installation");
-  }
+  const { installation = false, json = false, quiet = false, pagesToScan, sleepMillisecs } = flags;
   if (pagesToScan !== undefined && sleepMillisecs === 0) {
     const mend = "leave it out, or let --sleep-millisecs be at least 1";
     throw new BadInput("--pages-to-scan", "has no effect without pauses", mend);
   }
   return {
-    ...rest,
+    ...flags,
     sources,
     installation,
     json,
+    quiet,
+    memoryPerNode: flags.memoryPerNode ?? null,
+    output: flags.output ?? null,
     passes: flags.passes ?? null,
+    seconds: flags.seconds ?? null,
     pagesToScan: pagesToScan ?? 100,
     sleepMillisecs: sleepMillisecs ?? (pagesToScan === undefined ? 0 : 20),
   };
@@ -125,6 +160,13 @@ function integer(flag: string, min: number, max: number): (text: string) => numb
     const limits = `it takes an integer from ${min} to ${max}`;
     throw new BadInput(`${flag} ${text}`.trimEnd(), "is out of range or no number", limits);
   };
+}
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (/^(\d+(\.\d*)?|\.\d+)$/.test(text) && value > 0 && value <= SECONDS_MAX) return value;
+  const limits = `it takes a number above 0, up to ${SECONDS_MAX}`;
+  throw new BadInput(`--seconds ${text}`.trimEnd(), "is out of range or no number", limits);
 }
 
 /** Commander's message, as a line like all others. */

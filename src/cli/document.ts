@@ -4,6 +4,7 @@
 import { availableParallelism, totalmem } from "node:os";
 import { PAGE_SIZE } from "../base/units.js";
 import type { CheckReport, Engine, HistogramRow, Report, Stats } from "../index.js";
+import type { Merged } from "./merging.js";
 import type { RunOptions } from "./options.js";
 import { version } from "./package.js";
 import type { Source } from "./source.js";
@@ -21,22 +22,22 @@ export interface GuestRow {
   readonly pages_unshared: number;
   readonly pages_volatile: number;
   readonly saved_bytes: number;
+  /** Pages that are all zeros. */
+  readonly zero_pages: number;
+  /** The part of saved_bytes that they are. */
+  readonly saved_zero_bytes: number;
+  /** Pages of a process that were gone when they were to be read. */
+  readonly unreadable_pages: number;
 }
 
-/** Seconds of what was done, null for what was not done to the end. */
-interface Timing {
-  load_seconds: number | null;
-  first_pass_seconds: number | null;
-  merge_pass_seconds: number | null;
-  settle_seconds: number | null;
-  verify_seconds: number | null;
-}
-
-/** What a run has come to so far. */
+/** What a run has come to so far; null: not done, or not to the end. */
 export interface Progress {
-  readonly timing: Timing;
-  settled: boolean;
+  load_seconds: number | null;
+  readonly merged: Merged;
+  verify_seconds: number | null;
   interrupted: boolean;
+  /** By source: pages that could not be read. */
+  unreadable: readonly number[];
   verify: { readonly pages: number; readonly mismatches: number } | null;
   check: CheckReport | null;
 }
@@ -47,7 +48,9 @@ export interface RunDocument {
   readonly interrupted: boolean;
   readonly pages: number;
   readonly saved_bytes: number;
+  readonly saved_zero_bytes: number;
   readonly zero_pages: number;
+  readonly unreadable_pages: number;
   readonly passes: number;
   readonly guests: readonly GuestRow[];
   readonly counters: Stats["counters"];
@@ -59,7 +62,13 @@ export interface RunDocument {
     readonly frames_free: number;
   }[];
   readonly frames: Stats["frames"];
-  readonly timing: Timing & {
+  /** Seconds of what was done, null for what was not done to the end. */
+  readonly timing: {
+    readonly load_seconds: number | null;
+    readonly first_pass_seconds: number | null;
+    readonly merge_pass_seconds: number | null;
+    readonly settle_seconds: number | null;
+    readonly verify_seconds: number | null;
     /** Pages hashed in a second in which ksmd did not sleep. */
     readonly scan_pages_per_second: number | null;
     /** Pages visited in such a second, those included that are known to be unchanged. */
@@ -72,11 +81,14 @@ export interface RunDocument {
     readonly memory_per_node: number;
     readonly max_page_sharing: number;
     readonly passes: number | null;
+    readonly seconds: number | null;
     /** null: flat out. */
     readonly pages_to_scan: number | null;
     readonly sleep_millisecs: number;
     readonly verify: boolean;
   };
+  /** What is to be known of the sources, a sentence each. */
+  readonly notes: readonly string[];
   readonly kernels: string;
   readonly hash: string;
   readonly versions: { readonly pagefold: string; readonly node: string; readonly v8: string };
@@ -88,13 +100,17 @@ export function buildDocument(
   engine: Engine,
   report: Report,
   sources: readonly Source[],
+  notes: readonly string[],
   options: RunOptions,
-  { timing, settled, interrupted, verify, check }: Progress,
+  progress: Progress,
 ): RunDocument {
+  const { load_seconds, verify_seconds, interrupted, verify, check } = progress;
+  const { settled, ...merging } = progress.merged;
   const { counters, nodes, frames, busyMs } = engine.stats();
   const perSecond = (pages: number) => (busyMs > 0 ? pages / (busyMs / 1000) : null);
-  const sum = (of: "pages" | "zero_pages") =>
-    report.guests.reduce((total, guest) => total + guest[of], 0);
+  const guests = guestRows(engine, report, sources, progress.unreadable);
+  const sum = (of: "pages" | "zero_pages" | "saved_zero_bytes" | "unreadable_pages") =>
+    guests.reduce((total, guest) => total + guest[of], 0);
   const { implementation, hash } = engine.handle.kernels;
   return {
     schema: "pagefold.run/1",
@@ -102,9 +118,11 @@ export function buildDocument(
     interrupted,
     pages: sum("pages"),
     saved_bytes: counters.pages_sharing * PAGE_SIZE,
+    saved_zero_bytes: sum("saved_zero_bytes"),
     zero_pages: sum("zero_pages"),
+    unreadable_pages: sum("unreadable_pages"),
     passes: counters.full_scans,
-    guests: guestRows(engine, report, sources),
+    guests,
     counters,
     histogram: report.histogram,
     nodes: nodes.map(({ node, total, used, free }) => ({
@@ -115,7 +133,9 @@ export function buildDocument(
     })),
     frames,
     timing: {
-      ...timing,
+      load_seconds,
+      ...merging,
+      verify_seconds,
       scan_pages_per_second: perSecond(counters.pages_hashed),
       effective_pages_per_second: perSecond(counters.pages_scanned),
     },
@@ -126,10 +146,12 @@ export function buildDocument(
       memory_per_node: (nodes[0]?.total ?? 0) * PAGE_SIZE,
       max_page_sharing: options.maxPageSharing,
       passes: options.passes,
+      seconds: options.seconds,
       pages_to_scan: options.sleepMillisecs === 0 ? null : options.pagesToScan,
       sleep_millisecs: options.sleepMillisecs,
       verify: options.verify,
     },
+    notes,
     kernels: implementation,
     hash,
     versions: { pagefold: version(), node: process.versions.node, v8: process.versions.v8 },
@@ -137,7 +159,12 @@ export function buildDocument(
   };
 }
 
-function guestRows(engine: Engine, report: Report, sources: readonly Source[]): GuestRow[] {
+function guestRows(
+  engine: Engine,
+  report: Report,
+  sources: readonly Source[],
+  unreadable: readonly number[],
+): GuestRow[] {
   return report.guests.map((guest, i) => {
     const { name, source, bytes, paddedBytes } = sources[i] as Source;
     return {
@@ -152,6 +179,9 @@ function guestRows(engine: Engine, report: Report, sources: readonly Source[]): 
       pages_unshared: guest.pages_unshared,
       pages_volatile: guest.pages_volatile,
       saved_bytes: guest.saved_bytes,
+      zero_pages: guest.zero_pages,
+      saved_zero_bytes: guest.zero_pages_sharing * PAGE_SIZE,
+      unreadable_pages: unreadable[i] ?? 0,
     };
   });
 }

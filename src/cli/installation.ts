@@ -63,8 +63,15 @@ function packages(): { readonly folder: string; readonly names: readonly string[
   return { folder, names: names.filter((name) => existsSync(join(folder, name))) };
 }
 
+/** pagefold itself and the packages it needs, those of them that are beside it. */
+export function packageFolders(): string[] {
+  const { folder } = packages();
+  const needed = dependencies().map((name) => join(folder, name));
+  return [join(ROOT, "dist"), ...needed.filter((path) => existsSync(path))];
+}
+
 /** Regular files below a directory, in order of their paths; links are not followed. */
-function filesBelow(directory: string): string[] {
+export function filesBelow(directory: string): string[] {
   let entries: Dirent[];
   try {
     entries = readdirSync(directory, { recursive: true, withFileTypes: true });

@@ -3,12 +3,14 @@
  * main - the command `pagefold`: from arguments to output and exit status.
  */
 import { PagefoldError } from "../base/errors.js";
-import { BadInput, isBadInput, oneLine } from "./bad-input.js";
+import { BadInput, isBadInput, oneLine, reasonOf } from "./bad-input.js";
 import { parseCommandLine } from "./command-line.js";
-import { installationSources } from "./installation.js";
+import type { RunDocument } from "./document.js";
+import { findSources } from "./find.js";
 import type { RunOptions } from "./options.js";
-import type { Source } from "./source.js";
-import { resolveSources, withUniqueNames } from "./sources.js";
+import { checkNoSource, checkWritable, writeOutput } from "./output.js";
+import { createProgress, type ProgressView } from "./progress.js";
+import type { Outcome } from "./run.js";
 import { renderText } from "./text.js";
 
 const DONE = 0;
@@ -16,34 +18,60 @@ const FAILED = 1;
 const BAD_INPUT = 2;
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
+/** Columns of the text where standard output is no terminal, and the least on one. */
+const COLUMNS = 80;
+
 async function main(): Promise<number> {
   const options = parseCommandLine(process.argv.slice(2));
   if (options === null) return DONE;
-  const { sources, notes } = findSources(options);
+  if (options.output !== null) checkWritable(options.output);
   const interrupt = interruptible();
-  // Help and bad input need no engine.
-  const { runSources } = await import("./run.js");
-  const { document, complaints } = await runSources(sources, options, interrupt.signal);
-  for (const line of new Set([...notes, ...complaints])) say(line);
-  const text = options.json ? `${JSON.stringify(document, null, 2)}\n` : renderText(document);
-  process.stdout.write(text);
+  const view = createProgress(process.stderr, { quiet: options.quiet, env: process.env });
+  const outcome = await outcomeOf(options, view, interrupt.signal).catch((error) => {
+    if (error !== interrupt.signal.reason) throw error;
+    say("interrupted before anything was known");
+    return null;
+  });
+  if (outcome === null) return interrupt.status();
+  const { document, complaints } = outcome;
+  for (const line of new Set(complaints)) say(line);
+  if (!writeResult(options, document)) return FAILED;
   if (document.interrupted) return interrupt.status();
   return complaints.length === 0 ? DONE : FAILED;
 }
 
-/** The sources, and what is to be said of them once it is sure that they are no bad input. */
-function findSources(options: RunOptions): { sources: readonly Source[]; notes: string[] } {
-  const named = resolveSources(options.sources);
-  const notes = named
-    .filter(({ paddedBytes }) => paddedBytes > 0)
-    .map(({ source, paddedBytes }) => `${source}: ${paddedBytes} zero bytes fill up its last page`);
-  if (!options.installation) return { sources: withUniqueNames(named), notes };
-  const { sources, files, skipped } = installationSources();
-  const padded = sources.reduce((sum, { paddedBytes }) => sum + paddedBytes, 0);
-  const about = "this installation";
-  notes.push(`${about}: ${files} files, ${padded} zero bytes fill up their last pages`);
-  if (skipped > 0) notes.push(`${about}: ${skipped} files may not be read and are left out`);
-  return { sources: withUniqueNames([...named, ...sources]), notes };
+/** Finds the sources and does the run; what was started for it has gone then. */
+async function outcomeOf(
+  options: RunOptions,
+  view: ProgressView,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  try {
+    if (options.sources.length === 0) view.begin("starting processes", 0);
+    const found = await findSources(options, signal);
+    try {
+      if (options.output !== null) checkNoSource(options.output, found.sources);
+      // Help and bad input need no engine.
+      const { runSources } = await import("./run.js");
+      return await runSources(found, options, view, signal);
+    } finally {
+      await found.release();
+    }
+  } finally {
+    view.end();
+  }
+}
+
+function writeResult({ json, output }: RunOptions, document: RunDocument): boolean {
+  const columns = output === null ? Math.max(COLUMNS, process.stdout.columns ?? COLUMNS) : COLUMNS;
+  const text = json ? `${JSON.stringify(document, null, 2)}\n` : renderText(document, columns);
+  try {
+    writeOutput(output, text);
+    return true;
+  } catch (error) {
+    say(`--output ${output}: cannot be written (${reasonOf(error)}); the result is lost`);
+    return false;
+  }
 }
 
 /** The first INT or TERM aborts the signal, the second ends the process at once. */

@@ -3,7 +3,9 @@
  */
 import { NUMBER_MAX, PAGE_SIZE } from "../base/units.js";
 import { BadInput } from "./bad-input.js";
-import type { Source } from "./source.js";
+import { size, sizeOfPages } from "./figures.js";
+import type { MemoryLeft } from "./memory-left.js";
+import { KEPT_BYTES, type Source } from "./source.js";
 
 interface Placement {
   /** By source: its node. */
@@ -16,8 +18,19 @@ interface Placement {
 /** An engine has so many vCPUs, and each guest needs one. */
 const GUESTS_MAX = 2 ** 14;
 
-/** Each source goes to the node that has least so far; a node gets what its sources need and an eighth. */
-export function placeSources(sources: readonly Source[], nodes: number): Placement {
+/** Bytes of tables for each page, about: its pte, item and stable node, and a frame's record. */
+const TABLE_BYTES = 96;
+
+/**
+ * Each source goes to the node that has least so far; a node gets `asked` bytes, or what its sources need and
+ * an eighth. Throws BadInput where they do not fit into an engine, or into the memory that is left.
+ */
+export function placeSources(
+  sources: readonly Source[],
+  nodes: number,
+  asked: number | null,
+  left: MemoryLeft,
+): Placement {
   const pages: number[] = new Array(nodes).fill(0);
   const placed = sources.map((source) => {
     const node = pages.indexOf(Math.min(...pages));
@@ -28,8 +41,37 @@ export function placeSources(sources: readonly Source[], nodes: number): Placeme
   const total = pages.reduce((sum, each) => sum + each, 0);
   const most = Math.floor(NUMBER_MAX / nodes);
   checkSizes(sources.length, total, needed, most);
-  const perNode = Math.min(needed + Math.ceil(needed / 8), most);
+  checkMemoryLeft(sources, left);
+  const perNode =
+    asked === null
+      ? Math.min(needed + Math.ceil(needed / 8), most)
+      : askedPages(asked, nodes, total, most);
   return { nodes: placed, memoryPerNode: perNode * PAGE_SIZE, guestBytes: total * PAGE_SIZE };
+}
+
+/** Refuses what would drive the machine into swapping, or into its OOM killer. */
+function checkMemoryLeft(sources: readonly Source[], { bytes: left, of }: MemoryLeft): void {
+  const needed = sources.reduce((sum, { data, pages }) => {
+    const kept = data.kind === "process" ? KEPT_BYTES[data.keeping] : 0;
+    return sum + pages * (PAGE_SIZE + TABLE_BYTES + kept);
+  }, 0);
+  if (needed <= left) return;
+  const wrong = `they need ${size(needed)}, and ${of} has ${size(left)} left`;
+  throw new BadInput("sources", wrong, "name fewer at once");
+}
+
+/** Pages of a node as --memory-per-node asks for; all nodes together must have room for every source. */
+function askedPages(asked: number, nodes: number, total: number, most: number): number {
+  const flag = `--memory-per-node ${asked}`;
+  const pages = Math.ceil(asked / PAGE_SIZE);
+  if (pages > most) {
+    const wrong = `an engine of ${nodes} nodes can have ${sizeOfPages(most)} on each`;
+    throw new BadInput(flag, wrong, "give less, or leave it out");
+  }
+  if (pages * nodes >= total) return pages;
+  const wrong = `${nodes} nodes of it cannot hold the ${sizeOfPages(total)} of the sources`;
+  const least = Math.ceil(total / nodes) * PAGE_SIZE;
+  throw new BadInput(flag, wrong, `give at least ${least}, or leave it out`);
 }
 
 /** What an engine cannot hold, in pages. */
@@ -39,15 +81,13 @@ function checkSizes(guests: number, total: number, needed: number, most: number)
     throw new BadInput("sources", wrong, "name fewer at once");
   }
   if (total > NUMBER_MAX) {
-    const wrong = `they have ${gib(total)} in all, and an engine holds ${gib(NUMBER_MAX)}`;
+    const holds = sizeOfPages(NUMBER_MAX);
+    const wrong = `they have ${sizeOfPages(total)} in all, and an engine holds ${holds}`;
     throw new BadInput("sources", wrong, "name fewer at once");
   }
   if (needed > most) {
-    const wrong = `they need ${gib(needed)} on one node, and it can have ${gib(most)}`;
+    const limit = sizeOfPages(most);
+    const wrong = `they need ${sizeOfPages(needed)} on one node, and it can have ${limit}`;
     throw new BadInput("sources", wrong, "use fewer --nodes");
   }
-}
-
-function gib(pages: number): string {
-  return `${((pages * PAGE_SIZE) / 2 ** 30).toFixed(1)} GiB`;
 }

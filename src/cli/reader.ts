@@ -6,21 +6,12 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { PAGE_SIZE } from "../base/units.js";
 import { BadInput, reasonOf } from "./bad-input.js";
-import type { FilesData, SourceData, SourceFile, SynthData } from "./source.js";
+import { CHUNK_BYTES, type Chunk } from "./chunk.js";
+import type { FilesData, RereadableData, SourceFile, SynthData } from "./source.js";
 import { SynthPages, wordsOf } from "./synth.js";
 
-/** Bytes of a chunk at most: files are read in pieces of this size. */
-const CHUNK_BYTES = 2 ** 20;
-
-export interface Chunk {
-  /** Address in the guest. */
-  readonly address: number;
-  /** Whole pages; overwritten by the next chunk. */
-  readonly bytes: Buffer;
-}
-
 /** Reads the source from its beginning; throws BadInput where a file cannot be read or has become shorter. */
-export function readChunks(data: SourceData): Generator<Chunk, void> {
+export function readChunks(data: RereadableData): Generator<Chunk, void> {
   return data.kind === "synth" ? synthChunks(data) : fileChunks(data);
 }
 

@@ -1,24 +1,24 @@
 /**
  * run - `pagefold run`: loads sources into guests, merges, reads everything back, audits, and says what
- * was found.
- *
- * Flat out, ksmd runs with pages_to_scan 0 and does exactly the passes that are asked of it, one by one.
+ * was found. While it does, it tells a view what it is at.
  */
-import { on } from "node:events";
 import { PAGE_SIZE } from "../base/units.js";
-import { createEngine, type Engine, type EngineGuest, type Knobs } from "../index.js";
+import { createEngine, type Engine, type EngineGuest } from "../index.js";
 import { oneLine } from "./bad-input.js";
 import { buildDocument, type Progress, type RunDocument } from "./document.js";
+import type { Found } from "./find.js";
+import { memoryLeft } from "./memory-left.js";
+import { merge } from "./merging.js";
 import type { RunOptions } from "./options.js";
 import { placeSources } from "./placement.js";
+import type { Loaded } from "./programs/load.js";
 import type { Verified } from "./programs/verify.js";
+import type { ProgressView } from "./progress.js";
+import { Reporter } from "./reporter.js";
 import type { Source } from "./source.js";
 
 const LOAD = new URL("./programs/load.js", import.meta.url);
 const VERIFY = new URL("./programs/verify.js", import.meta.url);
-
-/** ksmd sleeps until it is asked for a pass. */
-const IDLE_MS = 2 ** 31 - 1;
 
 export interface Outcome {
   readonly document: RunDocument;
@@ -28,11 +28,17 @@ export interface Outcome {
 
 /** Does the whole run. When `signal` is aborted it ends early and tells what is known. */
 export async function runSources(
-  sources: readonly Source[],
+  { sources, notes }: Pick<Found, "sources" | "notes">,
   options: RunOptions,
+  view: ProgressView,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const { nodes, memoryPerNode, guestBytes } = placeSources(sources, options.nodes);
+  const { nodes, memoryPerNode, guestBytes } = placeSources(
+    sources,
+    options.nodes,
+    options.memoryPerNode,
+    memoryLeft(),
+  );
   const engine = await createEngine({
     nodes: options.nodes,
     memoryPerNode,
@@ -49,24 +55,34 @@ export async function runSources(
     sources.forEach(({ name, pages }, i) => {
       engine.createGuest({ name, bytes: pages * PAGE_SIZE, node: nodes[i] as number });
     });
-    return await new Run(engine, sources, options, signal).run();
+    const reporter = new Reporter(engine, view);
+    try {
+      const run = new Run(engine, sources, options, reporter, signal);
+      const progress = await run.run();
+      const report = await engine.report();
+      const document = buildDocument(engine, report, sources, notes, options, progress);
+      return { document, complaints: run.complaints };
+    } finally {
+      reporter.end();
+    }
   } finally {
     await engine.close();
   }
 }
 
 class Run {
-  private readonly complaints: string[] = [];
+  readonly complaints: string[] = [];
   private readonly progress: Progress = {
-    timing: {
-      load_seconds: null,
+    load_seconds: null,
+    merged: {
+      settled: false,
       first_pass_seconds: null,
       merge_pass_seconds: null,
       settle_seconds: null,
-      verify_seconds: null,
     },
-    settled: false,
+    verify_seconds: null,
     interrupted: false,
+    unreadable: [],
     verify: null,
     check: null,
   };
@@ -75,10 +91,11 @@ class Run {
     private readonly engine: Engine,
     private readonly sources: readonly Source[],
     private readonly options: RunOptions,
+    private readonly reporter: Reporter,
     private readonly signal: AbortSignal,
   ) {}
 
-  async run(): Promise<Outcome> {
+  async run(): Promise<Progress> {
     const { engine, progress, signal } = this;
     try {
       signal.throwIfAborted();
@@ -86,6 +103,7 @@ class Run {
       await this.merge();
       await engine.ksm.set({ run: 0 }, { signal });
       if (this.options.verify) await this.verify();
+      this.reporter.begin("auditing", 0);
       progress.check = await engine.check({ signal });
       for (const problem of progress.check.problems) this.complaints.push(`check: ${problem}`);
     } catch (error) {
@@ -93,72 +111,43 @@ class Run {
       progress.interrupted = true;
       await engine.ksm.set({ run: 0 });
     }
-    const report = await engine.report();
-    const document = buildDocument(engine, report, this.sources, this.options, progress);
-    return { document, complaints: this.complaints };
+    return progress;
+  }
+
+  /** Pages of all sources. */
+  private get pages(): number {
+    return this.sources.reduce((sum, { pages }) => sum + pages, 0);
   }
 
   private async load(): Promise<void> {
     const { signal } = this;
     const started = performance.now();
-    await this.onEveryNode((guest, { data }) => guest.run(LOAD, data, { signal }));
-    this.progress.timing.load_seconds = secondsSince(started);
+    const used = (): number => this.engine.stats().frames.used;
+    this.reporter.begin("loading", this.pages, used);
+    const loaded = await this.onEveryNode(
+      (guest, { data }) => guest.run(LOAD, data, { signal }) as Promise<Loaded>,
+    );
+    this.progress.unreadable = loaded.map(({ unreadable }) => unreadable);
+    this.progress.load_seconds = secondsSince(started);
   }
 
-  /** Scans until settled, or as many passes as asked for. */
   private async merge(): Promise<void> {
-    const { engine, progress, signal } = this;
-    const { passes } = this.options;
-    const { timing } = progress;
-    const started = performance.now();
-    const scanning = this.startScanning();
-    const settled = engine.settled({ signal }).then(() => {
-      progress.settled = true;
-      timing.settle_seconds = secondsSince(started);
-    });
-    // If it fails, so does what is awaited below.
-    settled.catch(() => {});
-    let before = started;
-    for (let pass = 1; passes === null ? !progress.settled : pass <= passes; pass++) {
-      await scanning.nextPass(settled);
-      const now = performance.now();
-      if (pass === 1) timing.first_pass_seconds = (now - before) / 1000;
-      if (pass === 2) timing.merge_pass_seconds = (now - before) / 1000;
-      before = now;
-    }
-  }
-
-  /**
-   * Sets run to 1. Messages to ksmd keep their order, so nobody waits for it: what is asked of ksmd next
-   * finds it running. `nextPass` resolves when a pass has ended, or `settled` has.
-   */
-  private startScanning(): { nextPass(settled: Promise<void>): Promise<unknown> } {
-    const { engine, signal } = this;
-    const { passes, pagesToScan, sleepMillisecs } = this.options;
-    const set = (knobs: Partial<Knobs>): void => {
-      engine.ksm.set({ run: 1, ...knobs }, { signal }).catch(() => {});
-    };
-    if (sleepMillisecs === 0) {
-      set({ pagesToScan: 0, sleepMillisecs: IDLE_MS });
-      return { nextPass: () => engine.ksm.scan(1, { signal }) };
-    }
-    const events = on(engine, "pass", { signal });
-    set({ sleepMillisecs, pagesToScan: pagesToScan });
-    return {
-      nextPass: (settled) => {
-        const failed = settled.then(() => new Promise<never>(() => {}));
-        return Promise.race([events.next(), passes === null ? settled : failed]);
-      },
-    };
+    const { engine, options, progress, signal } = this;
+    this.reporter.beginMerging(this.pages);
+    await merge(engine, options, progress.merged, signal);
   }
 
   private async verify(): Promise<void> {
     const { signal } = this;
     const started = performance.now();
-    const results = await this.onEveryNode(
-      (guest, { data }) => guest.run(VERIFY, data, { signal }) as Promise<Verified>,
-    );
-    this.progress.timing.verify_seconds = secondsSince(started);
+    let done = 0;
+    this.reporter.begin("verifying", this.pages, () => done);
+    const results = await this.onEveryNode(async (guest, { data }) => {
+      const verified = (await guest.run(VERIFY, data, { signal })) as Verified;
+      done += verified.pages;
+      return verified;
+    });
+    this.progress.verify_seconds = secondsSince(started);
     let pages = 0;
     let mismatches = 0;
     results.forEach((result, i) => {

@@ -2,6 +2,7 @@
  * source - what a guest is filled with. Structured-cloneable: the node workers read it, to load a guest
  * and again to verify it.
  */
+import { PAGE_SIZE } from "../base/units.js";
 
 /** A file, and the bytes it had when it was looked at. */
 export interface SourceFile {
@@ -25,7 +26,34 @@ export interface SynthData {
   readonly seed: number;
 }
 
-export type SourceData = FilesData | SynthData;
+/** Pages of an address space: `pages[i]` of them from `starts[i]` on. */
+export interface PageRanges {
+  /** Addresses, multiples of 4096, ascending. */
+  readonly starts: Float64Array;
+  readonly pages: Uint32Array;
+}
+
+/** What stays of a live process to verify its guest with: all bytes, or a digest of each page. */
+export type Keeping = keyof typeof KEPT_BYTES;
+
+/** Bytes that are kept of a page. */
+export const KEPT_BYTES = { bytes: PAGE_SIZE, sha256: 32 } as const;
+
+/** Private anonymous pages of a live process, one after the other. */
+export interface ProcessData {
+  readonly kind: "process";
+  /** As the user wrote it. */
+  readonly spec: string;
+  readonly pid: number;
+  /** Tells the process from a later one with its number. */
+  readonly startTime: string;
+  readonly ranges: PageRanges;
+  readonly keeping: Keeping;
+}
+
+/** What gives the same bytes again. */
+export type RereadableData = FilesData | SynthData;
+export type SourceData = RereadableData | ProcessData;
 
 export interface Source {
   /** Name of the guest; no two are the same. */

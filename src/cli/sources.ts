@@ -6,12 +6,14 @@ import { closeSync, openSync, type Stats, statSync } from "node:fs";
 import { basename } from "node:path";
 import { PAGE_SIZE, pagesFor } from "../base/units.js";
 import { BadInput, reasonOf } from "./bad-input.js";
+import { PID_PREFIX, processSource } from "./process/process-source.js";
 import type { Source, SourceFile } from "./source.js";
 import { parseSynth, SYNTH_PREFIX } from "./synth.js";
 
 /** The sources in order, with a guest for each; no two have one name. */
 export function resolveSources(specs: readonly string[]): Source[] {
   return specs.flatMap((spec) => {
+    if (spec.startsWith(PID_PREFIX)) return [processSource(spec)];
     if (!spec.startsWith(SYNTH_PREFIX)) return [fileSource(spec)];
     const { data, guests } = parseSynth(spec);
     const bytes = data.pages * PAGE_SIZE;

@@ -1,165 +1,195 @@
 /**
- * text - what a run found, for people.
+ * text - what a run found, for people. No line is wider than a terminal of 80 columns or more.
  */
 import { PAGE_SIZE } from "../base/units.js";
+import { printable, shortened, wrapped } from "./columns.js";
 import type { GuestRow, RunDocument } from "./document.js";
+import { count, counted, duration, percent, size } from "./figures.js";
+import { type Column, columnWidth, renderTable, tableWidth } from "./table.js";
 
-const MIB = 2 ** 20;
-const NAME_MAX = 20;
+/** Sentences are read no better when they are wider. */
+const PROSE = 80;
+const LABEL = 10;
+const BAR = 32;
+
+/** Names get so much before columns that matter less get any. */
+const NAME = 12;
+
+/** Those columns, the first to go first. */
+const DISPENSABLE = ["zeros", "node", "volatile", "unreadable"];
 
 /** The whole output, with its last line break. */
-export function renderText(document: RunDocument): string {
-  const parts = [guestTable(document), histogramTable(document), summary(document)];
+export function renderText(document: RunDocument, columns = PROSE): string {
+  const parts = [guestTable(document, columns), histogramTable(document), summary(document)];
   const texts = parts.filter((lines) => lines.length > 0).map((lines) => lines.join("\n"));
   return `${texts.join("\n\n")}\n`;
 }
 
-function guestTable({ guests, counters }: RunDocument): string[] {
-  const isVolatile = counters.pages_volatile > 0;
-  const row = (name: string, node: string, of: Omit<GuestRow, "name" | "source" | "node">) => [
-    name,
-    node,
-    count(of.pages),
-    count(of.pages_shared),
-    count(of.pages_sharing),
-    count(of.pages_unshared),
-    ...(isVolatile ? [count(of.pages_volatile)] : []),
-    size(of.saved_bytes),
-    percent(of.saved_bytes, of.pages * PAGE_SIZE),
-  ];
-  const header = ["guest", "node", "pages", "shared", "sharing", "unshared"];
-  return table([
-    [...header, ...(isVolatile ? ["volatile"] : []), "saved", ""],
-    ...guests.map((guest) => row(shortened(guest.name), String(guest.node), guest)),
-    row("all", "", allGuests(guests)),
-  ]);
+function guestTable(document: RunDocument, columns: number): string[] {
+  const { guests } = document;
+  const figures = figureColumns(document);
+  const names = guests.map(({ name }) => printable(name));
+  const longest = columnWidth(nameColumn(names));
+  const left = (): number => columns - tableWidth([nameColumn([]), ...figures]) + "guest".length;
+  for (const head of DISPENSABLE) {
+    const at = figures.findIndex((column) => column.head === head);
+    if (at >= 0 && left() < Math.min(longest, NAME)) figures.splice(at, 1);
+  }
+  const room = left();
+  const shown = nameColumn(names.map((name) => shortened(name, room)));
+  return renderTable([shown, ...figures], [0, guests.length]);
 }
 
-function allGuests(guests: readonly GuestRow[]): Omit<GuestRow, "name" | "source" | "node"> {
-  const sum = (key: Exclude<keyof GuestRow, "name" | "source" | "node">): number =>
-    guests.reduce((total, guest) => total + guest[key], 0);
-  return {
-    bytes: sum("bytes"),
-    padded_bytes: sum("padded_bytes"),
-    pages: sum("pages"),
-    pages_shared: sum("pages_shared"),
-    pages_sharing: sum("pages_sharing"),
-    pages_unshared: sum("pages_unshared"),
-    pages_volatile: sum("pages_volatile"),
-    saved_bytes: sum("saved_bytes"),
+function nameColumn(names: readonly string[]): Column {
+  return { head: "guest", cells: [...names, "all"], align: "left" };
+}
+
+/** What is known of each guest, and in the last row of all. */
+function figureColumns({ guests, counters, unreadable_pages }: RunDocument): Column[] {
+  const column = (head: string, each: readonly string[], all: string): Column => {
+    return { head, cells: [...each, all], align: "right" };
   };
+  type Figure = Exclude<keyof GuestRow, "name" | "source" | "node">;
+  const sum = (key: Figure): number => guests.reduce((total, guest) => total + guest[key], 0);
+  const counts = (head: string, key: Figure): Column =>
+    column(
+      head,
+      guests.map((guest) => count(guest[key])),
+      count(sum(key)),
+    );
+  const node = guests.map((guest) => String(guest.node));
+  const saved = guests.map((guest) => size(guest.saved_bytes));
+  const part = guests.map((guest) => percent(guest.saved_bytes, guest.pages * PAGE_SIZE));
+  const inAll = sum("saved_bytes");
+  return [
+    column("node", node, ""),
+    counts("pages", "pages"),
+    counts("zeros", "zero_pages"),
+    counts("shared", "pages_shared"),
+    counts("sharing", "pages_sharing"),
+    counts("unshared", "pages_unshared"),
+    ...(counters.pages_volatile > 0 ? [counts("volatile", "pages_volatile")] : []),
+    ...(unreadable_pages > 0 ? [counts("unreadable", "unreadable_pages")] : []),
+    column("saved", saved, size(inAll)),
+    column("", part, percent(inAll, sum("pages") * PAGE_SIZE)),
+  ];
 }
 
+/** How many contents occur how often, in powers of two. */
 function histogramTable({ histogram }: RunDocument): string[] {
   if (histogram.length === 0) return [];
-  return table([
-    ["copies", "contents", "pages"],
-    ...histogram.map(({ copies_min: min, copies_max: max, contents, pages }) => [
-      min === max ? count(min) : `${count(min)}-${count(max)}`,
-      count(contents),
-      count(pages),
-    ]),
-  ]);
+  const most = Math.max(...histogram.map(({ pages }) => pages));
+  const copies = histogram.map(({ copies_min: min, copies_max: max }) =>
+    min === max ? count(min) : `${count(min)}-${count(max)}`,
+  );
+  const contents = histogram.map((row) => count(row.contents));
+  const pages = histogram.map((row) => count(row.pages));
+  const bars = histogram.map((row) => "#".repeat(Math.ceil((BAR * row.pages) / most)));
+  return renderTable(
+    [
+      { head: "copies", cells: copies, align: "left" },
+      { head: "contents", cells: contents, align: "right" },
+      { head: "pages", cells: pages, align: "right" },
+      { head: "", cells: bars, align: "left" },
+    ],
+    [0],
+  );
 }
 
 function summary(document: RunDocument): string[] {
-  const { pages, zero_pages: zero, saved_bytes: saved } = document;
-  const all = pages * PAGE_SIZE;
   return [
     ...facts("merged", mergedLines(document)),
     ...facts("scanned", rateLines(document)),
     ...facts("verified", verifyLines(document)),
-    ...facts("saved", [
-      `${size(saved)} of ${size(all)} (${percent(saved, all)}); ${counted(zero, "page")} all zeros`,
-    ]),
+    ...facts("left out", leftOutLines(document)),
+    ...facts("saved", savedLines(document)),
+    ...document.notes.flatMap((note) => facts("note", [printable(note)])),
     "",
-    "How to read it: shared = frames that several pages use, sharing = pages that",
-    "need no frame of their own any more; saved = pages_sharing x 4 KiB.",
+    ...wrapped(legend(document), PROSE),
   ];
 }
 
-/** Lines beside what they are about. */
-function facts(about: string, lines: readonly string[]): string[] {
-  return lines.map((line, i) => (i === 0 ? about : "").padEnd(10) + line);
+/** Texts beside what they are about, a line each if that is enough. */
+function facts(about: string, texts: readonly string[]): string[] {
+  const lines = texts.flatMap((text) => wrapped(text, PROSE - LABEL));
+  return lines.map((line, i) => (i === 0 ? about : "").padEnd(LABEL) + line);
 }
 
-function mergedLines({ settled, interrupted, passes, timing }: RunDocument): string[] {
+function mergedLines({ settled, interrupted, passes, timing, options }: RunDocument): string[] {
   const { first_pass_seconds: first, merge_pass_seconds: second, settle_seconds: all } = timing;
   const parts = [
-    ...(first === null ? [] : [`first pass ${seconds(first)}`]),
-    ...(second === null ? [] : [`second ${seconds(second)}`]),
+    ...(first === null ? [] : [`first pass ${duration(first)}`]),
+    ...(second === null ? [] : [`second ${duration(second)}`]),
   ];
   const detail = parts.length > 0 ? ` (${parts.join(", ")})` : "";
   const after = `after ${counted(passes, "pass", "passes")}`;
-  if (settled && all !== null) return [`settled ${after} in ${seconds(all)}${detail}`];
-  return [`${interrupted ? "interrupted" : "stopped"} ${after}, not settled${detail}`];
+  if (settled && all !== null) return [`settled ${after} in ${duration(all)}${detail}`];
+  if (interrupted) {
+    return [`interrupted ${after}, not settled${detail}`, "INTERRUPTED: this is what is known"];
+  }
+  const limit = passes === options.passes ? "--passes" : "--seconds";
+  return [`stopped by ${limit} ${after}, not settled${detail}`];
 }
 
 function rateLines({ timing, kernels, hash }: RunDocument): string[] {
   const { scan_pages_per_second: raw, effective_pages_per_second: effective } = timing;
   if (raw === null || effective === null) return ["nothing"];
+  const rates = [raw, effective];
+  const pages = aligned(rates.map((rate) => `${count(rate)} pages/s`));
+  const mib = aligned(rates.map((rate) => `${count((rate * PAGE_SIZE) / 2 ** 20)} MiB/s`));
   return [
-    `${rate(raw)} raw: hashed (${hash}, ${kernels})`,
-    `${rate(effective)} effective: visited, hashed or not`,
+    `${pages[0]}  ${mib[0]}  raw: hashed (${hash}, ${kernels})`,
+    `${pages[1]}  ${mib[1]}  effective: visited, hashed or not`,
   ];
 }
 
-function verifyLines({ verify, check, timing, options, interrupted }: RunDocument): string[] {
+function verifyLines({ verify, check, timing, options }: RunDocument): string[] {
   const reason = options.verify ? "" : " (--no-verify)";
   const pages = verify === null ? `no pages${reason}` : comparedLine(verify, timing.verify_seconds);
   const audit = check === "skipped" ? "no audit of the engine" : `audit of the engine: ${check}`;
-  return [pages, audit, ...(interrupted ? ["INTERRUPTED: this is what is known"] : [])];
+  const failed = (verify !== null && verify.mismatches > 0) || check === "failed";
+  return [pages, audit, ...(failed ? ["FAILED: standard error says where"] : [])];
 }
 
 function comparedLine(
   { pages, mismatches }: { readonly pages: number; readonly mismatches: number },
   took: number | null,
 ): string {
-  const time = took === null ? "" : ` in ${seconds(took)}`;
+  const time = took === null ? "" : ` in ${duration(took)}`;
   const found = counted(mismatches, "mismatch", "mismatches");
   return `${counted(pages, "page")} read back and compared${time}: ${found}`;
 }
 
-/** Columns as wide as they must be; the first to the left, the others to the right. */
-function table(rows: readonly (readonly string[])[]): string[] {
-  const columns = rows[0] ?? [];
-  const widths = columns.map((_, i) => Math.max(...rows.map((row) => (row[i] ?? "").length)));
-  return rows.map((row) =>
-    row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
-      .join("  ")
-      .trimEnd(),
+function leftOutLines({ unreadable_pages: unreadable }: RunDocument): string[] {
+  if (unreadable === 0) return [];
+  return [`${counted(unreadable, "page")} of live processes vanished before being read`];
+}
+
+/** What zero pages save is had without merging, by whoever looks for them: it stands apart. */
+function savedLines({ pages, saved_bytes, saved_zero_bytes, zero_pages }: RunDocument): string[] {
+  const all = pages * PAGE_SIZE;
+  const sizes = [saved_bytes, saved_zero_bytes, saved_bytes - saved_zero_bytes];
+  const [saved, zeros, others] = aligned(sizes.map(size));
+  const total = `${saved} of ${size(all)} (${percent(saved_bytes, all)})`;
+  if (saved_bytes === 0) return [total];
+  return [
+    total,
+    `${zeros} in pages of zeros (there are ${count(zero_pages)})`,
+    `${others} in other equal pages`,
+  ];
+}
+
+function legend({ counters }: RunDocument): string {
+  const volatile = " Volatile pages have not been seen unchanged yet.";
+  return (
+    "How to read it: saved = pages_sharing x 4 KiB. Sharing pages use a shared frame instead of " +
+    "one of their own; each shared frame is counted for one of the guests that use it. Unshared " +
+    `pages are equal to no other.${counters.pages_volatile > 0 ? volatile : ""}`
   );
 }
 
-function count(value: number): string {
-  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ",");
-}
-
-function counted(value: number, one: string, many = `${one}s`): string {
-  return `${count(value)} ${value === 1 ? one : many}`;
-}
-
-function size(bytes: number): string {
-  if (bytes < MIB) return `${count(bytes / 1024)} KiB`;
-  return bytes < 1024 * MIB
-    ? `${(bytes / MIB).toFixed(1)} MiB`
-    : `${(bytes / 2 ** 30).toFixed(2)} GiB`;
-}
-
-function rate(pages: number): string {
-  return `${count(pages)} pages/s (${count((pages * PAGE_SIZE) / MIB)} MiB/s)`;
-}
-
-function seconds(value: number): string {
-  return value < 1 ? `${(value * 1000).toFixed(value < 0.01 ? 1 : 0)} ms` : `${value.toFixed(2)} s`;
-}
-
-function percent(part: number, whole: number): string {
-  return whole === 0 ? "0%" : `${((100 * part) / whole).toFixed(1)}%`;
-}
-
-function shortened(name: string): string {
-  const printable = name.replace(/\p{Cc}/gu, "?");
-  return printable.length <= NAME_MAX ? printable : `${printable.slice(0, NAME_MAX - 3)}...`;
+/** Texts of one width, to the right. */
+function aligned(texts: readonly string[]): string[] {
+  const longest = Math.max(...texts.map((text) => text.length));
+  return texts.map((text) => text.padStart(longest));
 }

@@ -28,8 +28,9 @@ import { namedFrame } from "../mm/keyhole.js";
 import { pteIsPresent, readPte } from "../mm/pte.js";
 import { firstSharer } from "../mm/rmap.js";
 
-/** The counters of one guest; summed over the guests they are the engine's. */
+/** The counters of one guest, in pages; summed over the guests they are the engine's. */
 export interface GuestReport {
+  /** Number of the guest. */
   readonly guest: GuestId;
   /** Pages that have a frame. */
   readonly pages: number;
@@ -37,22 +38,35 @@ export interface GuestReport {
   readonly zero_pages: number;
   /** Merged frames of which this guest's page is the one that is not saved. */
   readonly pages_shared: number;
+  /** Pages saved: they share a frame that is charged to another page, of this guest or of another. */
   readonly pages_sharing: number;
+  /** Those of pages_sharing that are all zeros. */
+  readonly zero_pages_sharing: number;
+  /** Pages looked at, and equal to no other. */
   readonly pages_unshared: number;
+  /** Pages that change too fast, or were seen for the first time. */
   readonly pages_volatile: number;
+  /** pages_sharing x 4 KiB. */
   readonly saved_bytes: number;
 }
 
-/** Contents that occur copies_min to copies_max times, a power of two to the next less one. */
+/** Contents that occur copies_min to copies_max times, among the pages that were looked at. */
 export interface HistogramRow {
+  /** A power of two. */
   readonly copies_min: number;
+  /** The next power of two, less one. */
   readonly copies_max: number;
+  /** Different contents. */
   readonly contents: number;
+  /** Pages that have them. */
   readonly pages: number;
 }
 
+/** Who shares how much. */
 export interface Report {
+  /** The guests, in order of creation. */
   readonly guests: readonly GuestReport[];
+  /** Contents by how many pages have them, fewest copies first; rows without a content are left out. */
   readonly histogram: readonly HistogramRow[];
 }
 
@@ -69,6 +83,7 @@ function reportGuest(memory: Memory, guest: GuestId): GuestReport {
   const base = guestBase(memory, guest);
   let pages = 0;
   let zero = 0;
+  let zeroSharing = 0;
   let items = 0;
   let shared = 0;
   let sharing = 0;
@@ -76,14 +91,19 @@ function reportGuest(memory: Memory, guest: GuestId): GuestReport {
   for (let slot = base; slot < base + guestPages(memory, guest); slot++) {
     const pte = readPte(memory, slot);
     if (pte !== PTE_NONE) pages++;
-    if (pteIsPresent(pte) && memory.kernels.isZeroPage(ptePfn(pte))) zero++;
+    const isZero = pteIsPresent(pte) && memory.kernels.isZeroPage(ptePfn(pte));
+    if (isZero) zero++;
     const state = stateOf(memory, slot);
     if (state !== ITEM_UNSEEN) items++;
     if (state === ITEM_UNSTABLE) unshared++;
     if (state !== ITEM_STABLE) continue;
     // The frame is charged to one of its sharers: the head of the list.
-    if (firstSharer(memory, nodeOfItem(memory, slot)) === slot) shared++;
-    else sharing++;
+    if (firstSharer(memory, nodeOfItem(memory, slot)) === slot) {
+      shared++;
+      continue;
+    }
+    sharing++;
+    if (isZero) zeroSharing++;
   }
   return {
     guest,
@@ -91,6 +111,7 @@ function reportGuest(memory: Memory, guest: GuestId): GuestReport {
     zero_pages: zero,
     pages_shared: shared,
     pages_sharing: sharing,
+    zero_pages_sharing: zeroSharing,
     pages_unshared: unshared,
     pages_volatile: items - shared - sharing - unshared,
     saved_bytes: sharing * PAGE_SIZE,

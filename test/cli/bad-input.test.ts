@@ -4,6 +4,7 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import net from "node:net";
+import os from "node:os";
 import { dirname } from "node:path";
 import { describe, expect, it } from "vitest";
 import { fileOf, fresh, MAIN, pagefold, pagesOf } from "./command.js";
@@ -14,6 +15,8 @@ const see = "see pagefold run --help";
 const range = (min: number, max: number) =>
   `is out of range or no number; it takes an integer from ${min} to ${max}`;
 const MAX = 2 ** 31 - 1;
+const aboveZero = "is out of range or no number; it takes a number above 0, up to 2000000";
+const size = "is no size; write bytes, or 512M, 2G, 64KiB";
 
 async function refused(args: readonly string[], line: string, options = {}): Promise<void> {
   const { status, stdout, stderr } = await pagefold(args, options);
@@ -27,7 +30,6 @@ describe.concurrent("the command line", () => {
     ["fold", "fold: there is no such command; see pagefold --help"],
     ["rn x", "rn: there is no such command; did you mean run?"],
     ["--jsn", `--jsn: there is no such option; ${see}`],
-    ["run", "run: there is no source; name a file, synth: or --installation"],
     ["run --jsn x", "--jsn: there is no such option; did you mean --json?"],
     ["run -x y", `-x: there is no such option; ${see}`],
     ["run x --nodes", `--nodes <n>: its value is missing; ${see}`],
@@ -47,6 +49,13 @@ describe.concurrent("the command line", () => {
         "leave it out, or let --sleep-millisecs be at least 1",
     ],
     ["run x --sleep-millisecs 0x10", `--sleep-millisecs 0x10: ${range(0, MAX)}`],
+    ["run x --seconds 0", `--seconds 0: ${aboveZero}`],
+    ["run x --seconds soon", `--seconds soon: ${aboveZero}`],
+    ["run x --memory-per-node 0", `--memory-per-node 0: ${size}`],
+    ["run x --memory-per-node 64m", `--memory-per-node 64m: ${size}`],
+    ["run x --memory-per-node 1.5G", `--memory-per-node 1.5G: ${size}`],
+    ["run x --memory-per-node 1GB", `--memory-per-node 1GB: ${size}`],
+    ["run x --output", `--output <file>: its value is missing; ${see}`],
   ])("%s", (args, line) => refused(args.split(" "), line));
 
   it("kernels and hashes that there are not", async () => {
@@ -84,11 +93,11 @@ describe.concurrent("synth", () => {
     const most = "synth:pages=16777215,guests=1";
     await refused(
       ["run", most, "synth:pages=1"],
-      `sources: they have 64.0 GiB in all, and an engine holds 64.0 GiB; ${fewer}`,
+      `sources: they have 64.00 GiB in all, and an engine holds 64.00 GiB; ${fewer}`,
     );
     await refused(
       ["run", most],
-      "sources: they need 64.0 GiB on one node, and it can have 32.0 GiB; use fewer --nodes",
+      "sources: they need 64.00 GiB on one node, and it can have 32.00 GiB; use fewer --nodes",
     );
     const many = Array.from({ length: 17 }, () => "synth:pages=1,guests=1024");
     const limit = "they are 17408 guests, and an engine has 16384 at most";
@@ -157,5 +166,53 @@ describe("files", () => {
     const size = fs.statSync(path).size;
     const wrong = `ends at byte ${bytes}, no longer at ${size}`;
     await refused(["run", path], `${path}: ${wrong}; leave it alone while it is folded`);
+  });
+});
+
+describe("--output", () => {
+  const out = (path: string): string[] => ["run", image, "--output", path];
+
+  it("that is a directory, or in none", async () => {
+    const directory = dirname(image);
+    await refused(out(directory), `--output ${directory}: is a directory; name a file`);
+    const path = `${directory}/none/result`;
+    const mend = "name a file in a folder that you may write to";
+    await refused(out(path), `--output ${path}: cannot be written (ENOENT); ${mend}`);
+  });
+
+  it("that is a source, by another name too", async () => {
+    const link = fresh("link");
+    fs.symlinkSync(image, link);
+    for (const path of [image, link]) {
+      const wrong = "is a source too, and would be overwritten; name another file";
+      await refused(out(path), `--output ${path}: ${wrong}`);
+    }
+    expect(fs.readFileSync(image)).toEqual(pagesOf(1, 2));
+  });
+});
+
+describe("memory", () => {
+  it("on the nodes that has no room for the sources", async () => {
+    const wrong = "2 nodes of it cannot hold the 1.2 MiB of the sources";
+    await refused(
+      ["run", "synth:pages=300,guests=1", "--memory-per-node", "64K"],
+      `--memory-per-node 65536: ${wrong}; give at least 614400, or leave it out`,
+    );
+    await refused(
+      ["run", image, "--memory-per-node", "40G"],
+      "--memory-per-node 42949672960: an engine of 2 nodes can have 32.00 GiB on each; " +
+        "give less, or leave it out",
+    );
+  });
+
+  it.skipIf(os.totalmem() > 60 * 2 ** 30)("that nobody has left is refused at once", async () => {
+    const { status, stdout, stderr } = await pagefold(["run", "synth:pages=8000000,guests=2"]);
+    const size = String.raw`\d+\.\d [KM]iB|\d+\.\d\d GiB`;
+    const left = new RegExp(
+      `^pagefold: sources: they need 62\\.47 GiB, and (?:the system|its cgroup) has (?:${size}) left; ` +
+        "name fewer at once\n$",
+    );
+    expect(stderr).toMatch(left);
+    expect([status, stdout]).toEqual([2, ""]);
   });
 });

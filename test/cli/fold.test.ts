@@ -49,6 +49,10 @@ describe.concurrent.each([256, 16, 2])("the closed form at max_page_sharing %i",
     const present = counts.filter((count) => count > 0);
     expect(document).toMatchObject({
       ...{ pages, settled: true, interrupted: false, zero_pages: counts[0], check: "clean" },
+      ...{
+        saved_zero_bytes: closedForm([counts[0] ?? 0], sharing).pages_sharing * PAGE,
+        unreadable_pages: 0,
+      },
       verify: { pages, mismatches: 0 },
     });
     expect(document.histogram.reduce((sum, { contents }) => sum + contents, 0)).toBe(
@@ -68,9 +72,12 @@ describe.concurrent("files", () => {
     const tail = fileOf("tail", Buffer.concat([pagesOf(1, 1, 2), text]));
     const image = fileOf("image", Buffer.concat([pagesOf(0, 2, 3), text, Buffer.alloc(PAGE - 1)]));
     const padding = (path: string, bytes: number) =>
-      `pagefold: ${path}: ${bytes} zero bytes fill up its last page\n`;
-    const said = padding(tail, PAGE - text.length) + padding(image, PAGE - text.length + 1);
-    const document = await documentOf([tail, image], said);
+      `${path}: ${bytes} zero bytes fill up its last page`;
+    const document = await documentOf([tail, image]);
+    expect(document.notes).toEqual([
+      padding(tail, PAGE - text.length),
+      padding(image, PAGE - text.length + 1),
+    ]);
     const counts = countFiles([tail, image]);
     expect(document.counters).toMatchObject(counts.closedForm(256));
     expect(document.zero_pages).toBe(counts.byContent.get(ContentCounts.zero));
@@ -216,14 +223,51 @@ describe.concurrent("passes", () => {
   });
 });
 
+describe.concurrent("options", () => {
+  it("--memory-per-node is what each node gets, in whole blocks", async () => {
+    const document = await documentOf(["synth:pages=300", "--memory-per-node", "3M"]);
+    expect(document.options.memory_per_node).toBe(4 * 2 ** 20);
+    expect(document.nodes.map((node) => node.frames_total)).toEqual([1024, 1024]);
+  });
+
+  it("--seconds ends merging, and what was merged is verified", async () => {
+    const pace = ["--pages-to-scan", "100", "--sleep-millisecs", "1000"];
+    const document = await documentOf(["synth:pages=500", "--seconds", "0.2", ...pace]);
+    expect(document).toMatchObject({ settled: false, interrupted: false, check: "clean" });
+    expect(document).toMatchObject({ verify: { pages: 1000, mismatches: 0 }, passes: 0 });
+    expect(document.options.seconds).toBe(0.2);
+    expect(document.timing.first_pass_seconds).toBeNull();
+  });
+
+  it("--seconds and --passes: the first reached wins", async () => {
+    const args = ["synth:pages=300", "--passes", "2", "--seconds", "3600"];
+    expect(await documentOf(args)).toMatchObject({ passes: 2, settled: false });
+  });
+
+  it("--output gets the result, an old one is replaced", async () => {
+    const path = fileOf("result", Buffer.alloc(2 ** 20, "x"));
+    const args = ["run", "synth:pages=300", "--output", path];
+    expect(await pagefold([...args, "--json"])).toMatchObject({
+      status: 0,
+      stdout: "",
+      stderr: "",
+    });
+    expect(JSON.parse(fs.readFileSync(path, "utf8"))).toMatchObject({ pages: 600, settled: true });
+    expect(await pagefold(args)).toMatchObject({ status: 0, stdout: "", stderr: "" });
+    expect(fs.readFileSync(path, "utf8")).toMatch(/^guest .*\n[\s\S]*0 mismatches/);
+  });
+});
+
 describe("this installation", () => {
   it("is folded, and saves something", async () => {
     const { status, stdout, stderr } = await pagefold(["run", "--installation", "--json"]);
-    expect(stderr).toMatch(
-      /^pagefold: this installation: \d+ files, \d+ zero bytes fill up their last pages\n$/,
-    );
-    expect(status).toBe(0);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     const document = JSON.parse(stdout);
+    expect(document.notes).toEqual([
+      expect.stringMatching(
+        /^this installation: \d+ files, \d+ zero bytes fill up their last pages$/,
+      ),
+    ]);
     const names = document.guests.map(({ name }: { name: string }) => name);
     expect(names.slice(0, 2)).toEqual(["node executable", "pagefold"]);
     expect(names.at(-1)).toBe("other packages");

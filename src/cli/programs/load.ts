@@ -1,19 +1,45 @@
 /**
  * load - the guest program that fills a guest with its source.
  *
- * It only copies bytes: no hash, no compare, no zero test. Every page becomes present, zero pages too.
+ * It only copies bytes: no hash, no compare, no zero test. Every page that can be read becomes present, zero
+ * pages too.
  */
 import { setImmediate } from "node:timers/promises";
-import type { GuestProgram } from "../../index.js";
+import type { GuestProgram, Vcpu } from "../../index.js";
+import type { Chunk } from "../chunk.js";
+import { keep } from "../process/kept.js";
+import { ProcessMemory } from "../process/memory-reader.js";
 import { readChunks } from "../reader.js";
 import type { SourceData } from "../source.js";
 
-const load: GuestProgram = async (vcpu, { args }) => {
-  for (const { address, bytes } of readChunks(args as SourceData)) {
-    vcpu.write(address, bytes);
-    // The node hears that the engine closes.
-    await setImmediate();
+/** What loading a guest came to. */
+export interface Loaded {
+  /** Pages of a process that had gone; the guest has none there. */
+  readonly unreadable: number;
+}
+
+const load: GuestProgram = async (vcpu, { guest, args }): Promise<Loaded> => {
+  const data = args as SourceData;
+  if (data.kind !== "process") {
+    await writeAll(vcpu, readChunks(data));
+    return { unreadable: 0 };
   }
+  const memory = new ProcessMemory(data);
+  await writeAll(vcpu, memory.chunks(), (chunk) => keep(guest, chunk, data.keeping));
+  return { unreadable: memory.unreadable };
 };
 
 export default load;
+
+async function writeAll(
+  vcpu: Vcpu,
+  chunks: Iterable<Chunk>,
+  before: (chunk: Chunk) => void = () => {},
+): Promise<void> {
+  for (const chunk of chunks) {
+    before(chunk);
+    vcpu.write(chunk.address, chunk.bytes);
+    // The node hears that the engine closes.
+    await setImmediate();
+  }
+}

@@ -1,15 +1,17 @@
 /**
  * verify - the guest program that reads every page of a guest through its vCPU and compares all of its
- * bytes with the source, which it reads again.
+ * bytes with the source: read again, or kept as it was read where that is not possible.
  *
  * Both lie in private memory and Node compares them: neither pagefold's hash nor its compare takes part.
  */
 import { setImmediate } from "node:timers/promises";
 import { PAGE_SIZE } from "../../base/units.js";
-import type { GuestProgram } from "../../index.js";
+import type { GuestProgram, Vcpu } from "../../index.js";
 import { isBadInput } from "../bad-input.js";
-import { type Chunk, readChunks } from "../reader.js";
-import type { SourceData } from "../source.js";
+import type { Chunk } from "../chunk.js";
+import { type KeptChunk, takeKept } from "../process/kept.js";
+import { readChunks } from "../reader.js";
+import type { RereadableData, SourceData } from "../source.js";
 
 /** What verifying a guest came to. */
 export interface Verified {
@@ -24,11 +26,37 @@ export interface Verified {
 /** Pages that are named. */
 const FIRST_MAX = 3;
 
-const verify: GuestProgram = async (vcpu, { args, bytes: end }): Promise<Verified> => {
+const verify: GuestProgram = async (vcpu, { guest, args, bytes: end }): Promise<Verified> => {
   const result: Verified = { pages: 0, mismatches: 0, first: [], unreadable: null };
+  const data = args as SourceData;
+  if (data.kind === "process") await verifyKept(vcpu, takeKept(guest), result);
+  else await verifyReread(vcpu, data, end, result);
+  return result;
+};
+
+export default verify;
+
+async function verifyKept(
+  vcpu: Vcpu,
+  chunks: readonly KeptChunk[],
+  result: Verified,
+): Promise<void> {
+  for (const { address, length, isEqual } of chunks) {
+    comparePages(vcpu.read(address, length), address, isEqual, result);
+    result.pages += length / PAGE_SIZE;
+    await setImmediate();
+  }
+}
+
+async function verifyReread(
+  vcpu: Vcpu,
+  data: RereadableData,
+  end: number,
+  result: Verified,
+): Promise<void> {
   try {
-    for (const chunk of readChunks(args as SourceData)) {
-      compare(vcpu.read(chunk.address, chunk.bytes.length), chunk, result);
+    for (const chunk of readChunks(data)) {
+      compareChunk(vcpu.read(chunk.address, chunk.bytes.length), chunk, result);
       await setImmediate();
     }
   } catch (error) {
@@ -36,19 +64,25 @@ const verify: GuestProgram = async (vcpu, { args, bytes: end }): Promise<Verifie
     result.unreadable = error.message;
   }
   while (result.pages < end / PAGE_SIZE) mismatch(result, result.pages++);
-  return result;
-};
+}
 
-export default verify;
-
-function compare(actual: Uint8Array, { address, bytes }: Chunk, result: Verified): void {
+function compareChunk(actual: Uint8Array, { address, bytes }: Chunk, result: Verified): void {
   result.pages += bytes.length / PAGE_SIZE;
   if (bytes.equals(actual)) return;
-  for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
+  const isEqual = (page: number, read: Uint8Array): boolean =>
+    bytes.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE).equals(read);
+  comparePages(actual, address, isEqual, result);
+}
+
+function comparePages(
+  actual: Uint8Array,
+  address: number,
+  isEqual: KeptChunk["isEqual"],
+  result: Verified,
+): void {
+  for (let at = 0; at < actual.length; at += PAGE_SIZE) {
     const page = actual.subarray(at, at + PAGE_SIZE);
-    if (!bytes.subarray(at, at + PAGE_SIZE).equals(page)) {
-      mismatch(result, (address + at) / PAGE_SIZE);
-    }
+    if (!isEqual(at / PAGE_SIZE, page)) mismatch(result, (address + at) / PAGE_SIZE);
   }
 }
 
