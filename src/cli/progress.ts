@@ -177,7 +177,9 @@ function time(part: number, isKnown: boolean, elapsed: number): string {
 
 function clock(seconds: number): string {
   if (seconds < 60) return `${seconds} s`;
-  const two = (value: number): string => String(Math.floor(value)).padStart(2, "0");
-  const minutes = `${two((seconds / 60) % 60)}:${two(seconds % 60)}`;
-  return seconds < 3600 ? minutes : `${Math.floor(seconds / 3600)}:${minutes}`;
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.floor(seconds / 60) % 60;
+  const rest = two(seconds % 60);
+  return hours > 0 ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }

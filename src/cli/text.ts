@@ -12,11 +12,13 @@ const PROSE = 80;
 const LABEL = 10;
 const BAR = 32;
 
-/** Names get so much before columns that matter less get any. */
-const NAME = 12;
-
-/** Those columns, the first to go first. */
-const DISPENSABLE = ["zeros", "node", "volatile", "unreadable"];
+/** Columns that matter less: each is there only if names have so much beside it. The first goes first. */
+const DISPENSABLE = [
+  ["zeros", 20],
+  ["node", 12],
+  ["volatile", 12],
+  ["unreadable", 12],
+] as const;
 
 /** The whole output, with its last line break. */
 export function renderText(document: RunDocument, columns = PROSE): string {
@@ -30,10 +32,11 @@ function guestTable(document: RunDocument, columns: number): string[] {
   const figures = figureColumns(document);
   const names = guests.map(({ name }) => printable(name));
   const longest = columnWidth(nameColumn(names));
+  // What the figures leave for names.
   const left = (): number => columns - tableWidth([nameColumn([]), ...figures]) + "guest".length;
-  for (const head of DISPENSABLE) {
+  for (const [head, wanted] of DISPENSABLE) {
     const at = figures.findIndex((column) => column.head === head);
-    if (at >= 0 && left() < Math.min(longest, NAME)) figures.splice(at, 1);
+    if (at >= 0 && left() < Math.min(longest, wanted)) figures.splice(at, 1);
   }
   const room = left();
   const shown = nameColumn(names.map((name) => shortened(name, room)));

@@ -203,9 +203,9 @@ describe.skipIf(!canTest)("pagefold run pid:", () => {
     });
     expect(verify).toEqual({ pages: document.pages, mismatches: 0 });
     expect(guests.map((guest) => [guest.name, guest.source])).toEqual([
-      [`pid:${a.pid} ${name}`, `pid:${a.pid}`],
-      [`pid:${b.pid} ${name}`, `pid:${b.pid}`],
-      [`pid:${a.pid} ${name}#2`, `pid:${a.pid}`],
+      [`${a.pid} ${name}`, `pid:${a.pid}`],
+      [`${b.pid} ${name}`, `pid:${b.pid}`],
+      [`${a.pid} ${name}#2`, `pid:${a.pid}`],
     ]);
     // The first and the third are the same; of the second, all that holder.py has written is.
     expect(counters.pages_sharing).toBeGreaterThanOrEqual((guests[2]?.pages ?? 0) + 500);

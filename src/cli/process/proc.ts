@@ -57,7 +57,7 @@ interface Mapping {
  */
 function anonymousMappings(smaps: string): Mapping[] {
   const mappings: Mapping[] = [];
-  const blocks = smaps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) ..(?:.)p .*\n((?:[A-Z].*\n?)*)/gm);
+  const blocks = smaps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) ...p .*\n((?:[A-Z].*\n?)*)/gm);
   for (const [, start = "", end = "", fields = ""] of blocks) {
     const kilobytes = /^(?:Anonymous|Swap): +[1-9]/m;
     if (kilobytes.test(fields)) {

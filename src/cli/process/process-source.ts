@@ -17,7 +17,7 @@ export function processSource(spec: string): Source {
   const pages = ranges.pages.reduce((sum, each) => sum + each, 0);
   if (pages === 0) throw new BadInput(spec, "has no private page", "name another process");
   return {
-    name: `${spec} ${name}`,
+    name: `${pid} ${name}`,
     source: spec,
     data: { kind: "process", spec, pid, startTime, ranges, keeping: "bytes" },
     bytes: pages * PAGE_SIZE,
