@@ -3,33 +3,10 @@
  */
 import { Command, CommanderError } from "commander";
 import { BadInput } from "./bad-input.js";
+import { HELP, RUN_HELP } from "./help.js";
 import type { RunOptions } from "./options.js";
 import { description, version } from "./package.js";
 import { parseSize } from "./size.js";
-
-const EXIT_HELP = `Exit status: 0 done; 1 a page differs from its source, a failed check or a
-broken invariant; 2 bad input or usage; 130 and 143 ended by INT and TERM (what
-is known until then is printed).
-`;
-
-const RUN_HELP = `
-A SOURCE becomes a guest. It is
-  FILE        any file, taken as raw memory; zeros fill up its last page
-  pid:1234    the private anonymous pages of a live process (Linux). It is only
-              read, and runs on: neither stopped nor written to
-  synth:...   memory made from numbers; keys left out have these values:
-              synth:pages=65536,dup=0.5,alike=16,zero=0.1,seed=1,guests=2
-              zero * pages zero pages, dup * pages in groups of alike equal
-              ones, the rest unique, shuffled by seed; the same in each guest
-
-Without a SOURCE, pagefold starts four Node processes that compile the same
-modules, folds their memory, and ends them. It writes nothing anywhere.
-
-Pages are loaded and merged until nothing changes any more. Then each is read
-back through a vCPU and compared with its source: read again, or for a process
-with a copy kept as it was read.
-
-${EXIT_HELP}`;
 
 const HINT = "see pagefold run --help";
 const KNOB_MAX = 2 ** 31 - 1;
@@ -81,31 +58,65 @@ export function parseCommandLine(args: readonly string[]): RunOptions | null {
 }
 
 function createProgram(action: (sources: string[], flags: Flags) => void): Command {
-  const program = new Command("pagefold").description(description()).version(version());
-  quiet(program).addHelpText("after", `\n${EXIT_HELP}`);
+  const program = new Command("pagefold")
+    .description(`${description()}.`)
+    .version(version(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand("help [command]", "print the help of a command");
+  quiet(program).addHelpText("after", HELP);
   const run = quiet(program.command("run"))
     .description("fold the memory of live processes or files, and say what merging saves")
-    .argument("[source...]", "files, pid:NUMBER, or synth:KEY=VALUE,...");
+    .argument("[source...]", "FILE, pid:NUMBER or synth:KEY=VALUE,... (see below)")
+    .helpOption("-h, --help", "print this help");
+  addMachineOptions(run);
+  addScanOptions(run);
+  addResultOptions(run);
+  run.addHelpText("after", RUN_HELP).action(action);
+  return program;
+}
+
+/** What is folded, and on what machine. */
+function addMachineOptions(run: Command): void {
   run
-    .option("--installation", "fold the files of this installation (too)")
-    .option("--nodes <n>", "NUMA nodes, 1 to 64", integer("--nodes", 1, 64), 2)
+    .option("--installation", "fold the files of this installation, beside any SOURCE")
+    .option(
+      "--nodes <n>",
+      "worker threads that act as NUMA nodes, 1 to 64",
+      integer("--nodes", 1, 64),
+      2,
+    )
     .option(
       "--memory-per-node <size>",
-      "bytes, or with K, M, G, KiB, MiB, GiB (default: an eighth more than needed)",
+      "memory of each node: bytes, or with K, M, G, KiB, MiB, GiB, in powers of 1024 " +
+        "(default: what the sources need and an eighth)",
       (text) => parseSize("--memory-per-node", text),
     )
     .option(
+      "--kernels <name>",
+      "code that hashes and compares: simd, scalar, typescript, xxhash-wasm or auto",
+      "auto",
+    )
+    .option("--hash <name>", "hash function: xxh3-64, xxh64 or auto", "auto");
+}
+
+function addScanOptions(run: Command): void {
+  run
+    .option(
       "--max-page-sharing <n>",
-      "pages that may share a frame",
+      "most pages that share one frame, 2 or more",
       integer("--max-page-sharing", 2, KNOB_MAX),
       256,
     )
     .option(
       "--passes <n>",
-      "do n full passes (default: until settled)",
+      "stop merging after n full passes (default: when nothing changes any more)",
       integer("--passes", 1, KNOB_MAX),
     )
-    .option("--seconds <n>", "stop merging after so long, if it has not ended by then", seconds)
+    .option(
+      "--seconds <n>",
+      "stop merging after n seconds; with --passes, whichever is first",
+      seconds,
+    )
     .option(
       "--sleep-millisecs <n>",
       "ksmd's pause between batches (default: none, 20 with --pages-to-scan)",
@@ -115,16 +126,15 @@ function createProgram(action: (sources: string[], flags: Flags) => void): Comma
       "--pages-to-scan <n>",
       "pages of a batch, when there is a pause (default: 100)",
       integer("--pages-to-scan", 1, KNOB_MAX),
-    )
-    .option("--no-verify", "do not read the pages back")
-    .option("--kernels <name>", "simd, scalar, typescript, xxhash-wasm or auto", "auto")
-    .option("--hash <name>", "xxh3-64, xxh64 or auto", "auto")
-    .option("--json", "print one JSON document, of pagefold/run.schema.json")
-    .option("--output <file>", "write the result there, not to standard output")
-    .option("--quiet", "no progress on a terminal")
-    .addHelpText("after", RUN_HELP)
-    .action(action);
-  return program;
+    );
+}
+
+function addResultOptions(run: Command): void {
+  run
+    .option("--no-verify", "do not read the pages back and compare them")
+    .option("--json", "print one JSON document (its schema: pagefold/run.schema.json)")
+    .option("--output <file>", "write the result to this file instead of standard output")
+    .option("--quiet", "show no progress (there is none without a terminal or in CI)");
 }
 
 /** Errors are thrown, not printed. */

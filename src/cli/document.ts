@@ -7,7 +7,7 @@ import type { CheckReport, Engine, HistogramRow, Report, Stats } from "../index.
 import type { Merged } from "./merging.js";
 import type { RunOptions } from "./options.js";
 import { version } from "./package.js";
-import type { Source } from "./source.js";
+import type { Source } from "./sources/source.js";
 
 export interface GuestRow {
   readonly name: string;

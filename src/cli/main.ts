@@ -6,12 +6,12 @@ import { PagefoldError } from "../base/errors.js";
 import { BadInput, isBadInput, oneLine, reasonOf } from "./bad-input.js";
 import { parseCommandLine } from "./command-line.js";
 import type { RunDocument } from "./document.js";
-import { findSources } from "./find.js";
 import type { RunOptions } from "./options.js";
 import { checkNoSource, checkWritable, writeOutput } from "./output.js";
-import { createProgress, type ProgressView } from "./progress.js";
 import type { Outcome } from "./run.js";
-import { renderText } from "./text.js";
+import { createProgress, type ProgressView } from "./screen/progress.js";
+import { renderText } from "./screen/text.js";
+import { findSources } from "./sources/find.js";
 
 const DONE = 0;
 const FAILED = 1;

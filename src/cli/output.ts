@@ -4,7 +4,7 @@
 import { accessSync, constants, realpathSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { BadInput, reasonOf } from "./bad-input.js";
-import type { Source } from "./source.js";
+import type { Source } from "./sources/source.js";
 
 /** Refuses a file that cannot be written, before anything is done. Throws BadInput. */
 export function checkWritable(path: string): void {

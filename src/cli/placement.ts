@@ -3,9 +3,9 @@
  */
 import { NUMBER_MAX, PAGE_SIZE } from "../base/units.js";
 import { BadInput } from "./bad-input.js";
-import { size, sizeOfPages } from "./figures.js";
 import type { MemoryLeft } from "./memory-left.js";
-import { KEPT_BYTES, type Source } from "./source.js";
+import { size, sizeOfPages } from "./screen/figures.js";
+import { KEPT_BYTES, type Source } from "./sources/source.js";
 
 interface Placement {
   /** By source: its node. */

@@ -6,16 +6,17 @@ import { PAGE_SIZE } from "../base/units.js";
 import { createEngine, type Engine, type EngineGuest } from "../index.js";
 import { oneLine } from "./bad-input.js";
 import { buildDocument, type Progress, type RunDocument } from "./document.js";
-import type { Found } from "./find.js";
 import { memoryLeft } from "./memory-left.js";
 import { merge } from "./merging.js";
 import type { RunOptions } from "./options.js";
 import { placeSources } from "./placement.js";
 import type { Loaded } from "./programs/load.js";
+import { openSum } from "./programs/progress-channel.js";
 import type { Verified } from "./programs/verify.js";
-import type { ProgressView } from "./progress.js";
-import { Reporter } from "./reporter.js";
-import type { Source } from "./source.js";
+import type { ProgressView } from "./screen/progress.js";
+import { Reporter } from "./screen/reporter.js";
+import type { Found } from "./sources/find.js";
+import type { Source } from "./sources/source.js";
 
 const LOAD = new URL("./programs/load.js", import.meta.url);
 const VERIFY = new URL("./programs/verify.js", import.meta.url);
@@ -140,13 +141,11 @@ class Run {
   private async verify(): Promise<void> {
     const { signal } = this;
     const started = performance.now();
-    let done = 0;
-    this.reporter.begin("verifying", this.pages, () => done);
-    const results = await this.onEveryNode(async (guest, { data }) => {
-      const verified = (await guest.run(VERIFY, data, { signal })) as Verified;
-      done += verified.pages;
-      return verified;
-    });
+    const done = openSum();
+    this.reporter.begin("verifying", this.pages, done.pages);
+    const results = await this.onEveryNode(
+      (guest, { data }) => guest.run(VERIFY, data, { signal }) as Promise<Verified>,
+    ).finally(done.close);
     this.progress.verify_seconds = secondsSince(started);
     let pages = 0;
     let mismatches = 0;

@@ -6,7 +6,7 @@ import fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { Verified } from "../../dist/cli/programs/verify.js";
-import type { FilesData } from "../../dist/cli/source.js";
+import type { FilesData } from "../../dist/cli/sources/source.js";
 import { createEngine, type EngineGuest } from "../../dist/index.js";
 import {
   expectSums,
@@ -65,7 +65,7 @@ describe("the text", () => {
     expect(flag).toEqual(help);
     expect(help.stdout).toMatch(/^Usage: pagefold /);
     expect(run.stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
-    expect(run.stdout).toMatch(/--installation[\s\S]*Exit status: 0 done; 1 /);
+    expect(run.stdout).toMatch(/--installation[\s\S]*Exit status:\n  0         done\n  1  /);
   });
 });
 

@@ -6,7 +6,7 @@ import fs from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { identify } from "../../dist/cli/process/proc.js";
+import { identify } from "../../dist/cli/sources/process/proc.js";
 import {
   type documentOf,
   expectSums,

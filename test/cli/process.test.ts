@@ -7,11 +7,11 @@ import fs from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
-import { ProcessMemory } from "../../dist/cli/process/memory-reader.js";
-import { identify, privatePages } from "../../dist/cli/process/proc.js";
 import type { Loaded } from "../../dist/cli/programs/load.js";
 import type { Verified } from "../../dist/cli/programs/verify.js";
-import type { PageRanges, ProcessData } from "../../dist/cli/source.js";
+import { ProcessMemory } from "../../dist/cli/sources/process/memory-reader.js";
+import { identify, privatePages } from "../../dist/cli/sources/process/proc.js";
+import type { PageRanges, ProcessData } from "../../dist/cli/sources/source.js";
 import { createEngine } from "../../dist/index.js";
 import { documentOf, PAGE, pagefold, start } from "./command.js";
 

@@ -2,10 +2,10 @@
  * The line of progress: what it says at each width, and how it leaves a terminal.
  */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { createProgress, type ProgressView } from "../../dist/cli/progress.js";
+import { createProgress, type ProgressView } from "../../dist/cli/screen/progress.js";
 import { hasTerminal, onTerminal, type Setting } from "./terminal.js";
 
-const MODULE = new URL("../../dist/cli/progress.js", import.meta.url);
+const MODULE = new URL("../../dist/cli/screen/progress.js", import.meta.url);
 const MIB_PAGES = 256;
 /** Nothing stands behind what was written, and the cursor goes back. */
 const END = "\x1b[J\r";

@@ -4,8 +4,8 @@
  */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { printable, shortened, width, wrapped } from "../../dist/cli/columns.js";
-import { renderText } from "../../dist/cli/text.js";
+import { printable, shortened, width, wrapped } from "../../dist/cli/screen/columns.js";
+import { renderText } from "../../dist/cli/screen/text.js";
 import { MAIN, PAGE, pagefold } from "./command.js";
 import { guestRow, runDocument } from "./run-document.js";
 import { hasTerminal, onTerminal } from "./terminal.js";

@@ -4,7 +4,7 @@
  */
 import { existsSync, statSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
-import { filesBelow, packageFolders } from "../installation.js";
+import { filesBelow, packageFolders } from "../sources/installation.js";
 
 /** Bytes at most: enough to fill the processes, little enough to parse in seconds. */
 const BYTES_MAX = 4 * 2 ** 20;

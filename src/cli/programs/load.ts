@@ -6,11 +6,11 @@
  */
 import { setImmediate } from "node:timers/promises";
 import type { GuestProgram, Vcpu } from "../../index.js";
-import type { Chunk } from "../chunk.js";
-import { keep } from "../process/kept.js";
-import { ProcessMemory } from "../process/memory-reader.js";
-import { readChunks } from "../reader.js";
-import type { SourceData } from "../source.js";
+import type { Chunk } from "../sources/chunk.js";
+import { keep } from "../sources/process/kept.js";
+import { ProcessMemory } from "../sources/process/memory-reader.js";
+import { readChunks } from "../sources/reader.js";
+import type { SourceData } from "../sources/source.js";
 
 /** What loading a guest came to. */
 export interface Loaded {

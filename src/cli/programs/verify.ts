@@ -8,10 +8,11 @@ import { setImmediate } from "node:timers/promises";
 import { PAGE_SIZE } from "../../base/units.js";
 import type { GuestProgram, Vcpu } from "../../index.js";
 import { isBadInput } from "../bad-input.js";
-import type { Chunk } from "../chunk.js";
-import { type KeptChunk, takeKept } from "../process/kept.js";
-import { readChunks } from "../reader.js";
-import type { RereadableData, SourceData } from "../source.js";
+import type { Chunk } from "../sources/chunk.js";
+import { type KeptChunk, takeKept } from "../sources/process/kept.js";
+import { readChunks } from "../sources/reader.js";
+import type { RereadableData, SourceData } from "../sources/source.js";
+import { openTeller } from "./progress-channel.js";
 
 /** What verifying a guest came to. */
 export interface Verified {
@@ -23,14 +24,21 @@ export interface Verified {
   unreadable: string | null;
 }
 
+type Tell = (pages: number) => void;
+
 /** Pages that are named. */
 const FIRST_MAX = 3;
 
 const verify: GuestProgram = async (vcpu, { guest, args, bytes: end }): Promise<Verified> => {
   const result: Verified = { pages: 0, mismatches: 0, first: [], unreadable: null };
   const data = args as SourceData;
-  if (data.kind === "process") await verifyKept(vcpu, takeKept(guest), result);
-  else await verifyReread(vcpu, data, end, result);
+  const { tell, close } = openTeller();
+  try {
+    if (data.kind === "process") await verifyKept(vcpu, takeKept(guest), result, tell);
+    else await verifyReread(vcpu, data, end, result, tell);
+  } finally {
+    close();
+  }
   return result;
 };
 
@@ -40,10 +48,12 @@ async function verifyKept(
   vcpu: Vcpu,
   chunks: readonly KeptChunk[],
   result: Verified,
+  tell: Tell,
 ): Promise<void> {
   for (const { address, length, isEqual } of chunks) {
     comparePages(vcpu.read(address, length), address, isEqual, result);
     result.pages += length / PAGE_SIZE;
+    tell(length / PAGE_SIZE);
     await setImmediate();
   }
 }
@@ -53,10 +63,12 @@ async function verifyReread(
   data: RereadableData,
   end: number,
   result: Verified,
+  tell: Tell,
 ): Promise<void> {
   try {
     for (const chunk of readChunks(data)) {
       compareChunk(vcpu.read(chunk.address, chunk.bytes.length), chunk, result);
+      tell(chunk.bytes.length / PAGE_SIZE);
       await setImmediate();
     }
   } catch (error) {

@@ -2,16 +2,16 @@
  * find - everything a run is about: the sources that were named, the files of this installation, or, where
  * nothing was named, live processes that are started for it.
  */
-import { PAGE_SIZE } from "../base/units.js";
-import { BadInput, reasonOf } from "./bad-input.js";
-import { scriptFiles } from "./demo/script-files.js";
-import { startWorkforce, type Workforce } from "./demo/workforce.js";
-import { size } from "./figures.js";
+import { PAGE_SIZE } from "../../base/units.js";
+import { BadInput, reasonOf } from "../bad-input.js";
+import { scriptFiles } from "../demo/script-files.js";
+import { startWorkforce, type Workforce } from "../demo/workforce.js";
+import type { RunOptions } from "../options.js";
+import { count, size } from "../screen/figures.js";
 import { installationSources } from "./installation.js";
-import type { RunOptions } from "./options.js";
 import { PID_PREFIX, processSource } from "./process/process-source.js";
+import { resolveSources, withUniqueNames } from "./resolve.js";
 import type { Source } from "./source.js";
-import { resolveSources, withUniqueNames } from "./sources.js";
 
 /** Processes that are started when no source is named. */
 const PROCESSES = 4;
@@ -79,7 +79,7 @@ async function liveOrFiles(signal: AbortSignal): Promise<Found> {
     const sources = workforce.pids.map((pid) => processSource(`${PID_PREFIX}${pid}`));
     const note =
       `no source was named: ${PROCESSES} Node processes were started, and each has parsed and compacted ` +
-      `the same ${workforce.modules} modules (${size(bytes)})`;
+      `the same ${count(workforce.modules)} modules (${size(bytes)})`;
     const { stop } = workforce;
     return found(sources, [note], stop);
   } catch (error) {

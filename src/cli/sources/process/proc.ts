@@ -4,7 +4,7 @@
  * Everything here only reads: the process is neither stopped nor written to.
  */
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
-import { PAGE_SIZE } from "../../base/units.js";
+import { PAGE_SIZE } from "../../../base/units.js";
 import type { PageRanges } from "../source.js";
 
 export interface Identity {

@@ -10,8 +10,8 @@
  * A page that is not zero holds the number of its content in its first word and the seed in its second:
  * contents differ for certain, and so do those of different seeds. The other words are noise.
  */
-import { PAGE_SIZE, PAGE_WORDS } from "../base/units.js";
-import { BadInput } from "./bad-input.js";
+import { PAGE_SIZE, PAGE_WORDS } from "../../base/units.js";
+import { BadInput } from "../bad-input.js";
 import type { SynthData } from "./source.js";
 
 export const SYNTH_PREFIX = "synth:";

@@ -2,7 +2,7 @@
  * source - what a guest is filled with. Structured-cloneable: the node workers read it, to load a guest
  * and again to verify it.
  */
-import { PAGE_SIZE } from "../base/units.js";
+import { PAGE_SIZE } from "../../base/units.js";
 
 /** A file, and the bytes it had when it was looked at. */
 export interface SourceFile {

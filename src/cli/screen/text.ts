@@ -1,9 +1,9 @@
 /**
  * text - what a run found, for people. No line is wider than a terminal of 80 columns or more.
  */
-import { PAGE_SIZE } from "../base/units.js";
+import { PAGE_SIZE } from "../../base/units.js";
+import type { GuestRow, RunDocument } from "../document.js";
 import { printable, shortened, wrapped } from "./columns.js";
-import type { GuestRow, RunDocument } from "./document.js";
 import { count, counted, duration, percent, size } from "./figures.js";
 import { type Column, columnWidth, renderTable, tableWidth } from "./table.js";
 

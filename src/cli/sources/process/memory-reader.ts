@@ -4,8 +4,8 @@
  * The process runs on, so pages may have gone since they were listed: they are left out and counted.
  */
 import { closeSync, openSync, readSync } from "node:fs";
-import { PAGE_SIZE } from "../../base/units.js";
-import { BadInput, reasonOf } from "../bad-input.js";
+import { PAGE_SIZE } from "../../../base/units.js";
+import { BadInput, reasonOf } from "../../bad-input.js";
 import { CHUNK_BYTES, type Chunk } from "../chunk.js";
 import type { ProcessData } from "../source.js";
 import { identify } from "./proc.js";

@@ -6,7 +6,7 @@
  * have much memory, a SHA-256 of each page is kept instead.
  */
 import { createHash } from "node:crypto";
-import { type GuestId, PAGE_SIZE } from "../../base/units.js";
+import { type GuestId, PAGE_SIZE } from "../../../base/units.js";
 import type { Chunk } from "../chunk.js";
 import { KEPT_BYTES, type Keeping } from "../source.js";
 

@@ -1,7 +1,7 @@
 /**
  * figures - numbers as people read them.
  */
-import { PAGE_SIZE } from "../base/units.js";
+import { PAGE_SIZE } from "../../base/units.js";
 
 const KIB = 2 ** 10;
 const MIB = 2 ** 20;

@@ -2,8 +2,8 @@
  * process-source - `pid:1234`: the private anonymous pages of a live process as a source.
  */
 import { closeSync, openSync } from "node:fs";
-import { PAGE_SIZE } from "../../base/units.js";
-import { BadInput, reasonOf } from "../bad-input.js";
+import { PAGE_SIZE } from "../../../base/units.js";
+import { BadInput, reasonOf } from "../../bad-input.js";
 import type { PageRanges, Source } from "../source.js";
 import { type Identity, identify, privatePages } from "./proc.js";
 

@@ -1,7 +1,7 @@
 /**
  * reporter - tells a view, ten times a second, how far a run has come. The engine is only read.
  */
-import type { Engine } from "../index.js";
+import type { Engine } from "../../index.js";
 import type { ProgressView } from "./progress.js";
 
 const INTERVAL_MS = 100;

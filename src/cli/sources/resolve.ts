@@ -1,11 +1,11 @@
 /**
- * sources - from what the user named to what guests are filled with; bad input is found here, before
+ * resolve - from what the user named to what guests are filled with; bad input is found here, before
  * anything is loaded.
  */
 import { closeSync, openSync, type Stats, statSync } from "node:fs";
 import { basename } from "node:path";
-import { PAGE_SIZE, pagesFor } from "../base/units.js";
-import { BadInput, reasonOf } from "./bad-input.js";
+import { PAGE_SIZE, pagesFor } from "../../base/units.js";
+import { BadInput, reasonOf } from "../bad-input.js";
 import { PID_PREFIX, processSource } from "./process/process-source.js";
 import type { Source, SourceFile } from "./source.js";
 import { parseSynth, SYNTH_PREFIX } from "./synth.js";

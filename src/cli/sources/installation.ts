@@ -5,15 +5,15 @@
 import { accessSync, constants, type Dirent, existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { dependencies } from "./package.js";
+import { dependencies } from "../package.js";
+import { filesSource } from "./resolve.js";
 import type { Source, SourceFile } from "./source.js";
-import { filesSource } from "./sources.js";
 
 /** Packages that have less share a guest. */
 const SMALL_BYTES = 2 ** 20;
 
 /** The directory with package.json. */
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
 interface Installation {
   readonly sources: readonly Source[];

@@ -4,8 +4,8 @@
  * Files are read as they are asked for, so memory holds one chunk of them, however large they are.
  */
 import { closeSync, openSync, readSync } from "node:fs";
-import { PAGE_SIZE } from "../base/units.js";
-import { BadInput, reasonOf } from "./bad-input.js";
+import { PAGE_SIZE } from "../../base/units.js";
+import { BadInput, reasonOf } from "../bad-input.js";
 import { CHUNK_BYTES, type Chunk } from "./chunk.js";
 import type { FilesData, RereadableData, SourceFile, SynthData } from "./source.js";
 import { SynthPages, wordsOf } from "./synth.js";
