@@ -1,6 +1,11 @@
-/** summary - prints the closing line of CI from vitest's JSON report. */
-import { readFileSync } from "node:fs";
+/** summary - prints the closing line of CI from vitest's JSON reports; a run without a report has failed. */
+import { existsSync, readFileSync } from "node:fs";
 
-const report = JSON.parse(readFileSync(process.argv[2], "utf8"));
-const skipped = report.numPendingTests + (report.numTodoTests ?? 0);
-console.log(`${report.numPassedTests} passed, ${report.numFailedTests} failed, ${skipped} skipped`);
+const total = { passed: 0, failed: 0, skipped: 0 };
+for (const path of process.argv.slice(2)) {
+  const report = existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : { numFailedTests: 1 };
+  total.passed += report.numPassedTests ?? 0;
+  total.failed += report.numFailedTests;
+  total.skipped += (report.numPendingTests ?? 0) + (report.numTodoTests ?? 0);
+}
+console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);

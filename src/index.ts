@@ -3,6 +3,7 @@
  *
  * `createEngine` makes a machine of nodes and guests; `attachEngine` joins it from a worker of yours.
  */
+/// <reference types="node" preserve="true" />
 export { ERROR_CODES, type ErrorCode, InvariantError, PagefoldError } from "./base/errors.js";
 export { PAGE_SIZE } from "./base/units.js";
 export type { HashName, KernelImplementation } from "./kernels/options.js";

@@ -4,7 +4,7 @@
  * Expected races are neither: they are outcomes, small constants next to the function that returns them.
  */
 
-/** Every code, with what it means. `docs/` and the tests read this table. */
+/** Every `code` of a PagefoldError, with what it means. The mends are in `docs/embedding.md`. */
 export const ERROR_CODES = {
   PAGEFOLD_BAD_OPTION: "an option is missing, unknown or out of its range",
   PAGEFOLD_BAD_ADDRESS: "an address or a length lies outside the guest",
@@ -16,7 +16,6 @@ export const ERROR_CODES = {
   PAGEFOLD_CLOSED: "the engine, the guest, the vCPU or the pin is closed",
   PAGEFOLD_CRASHED: "a worker of the engine died",
   PAGEFOLD_NOT_RUNNING: "ksmd is stopped (run is not 1)",
-  PAGEFOLD_NO_WORKERS: "the operation needs an engine with workers",
   PAGEFOLD_HAS_WORKERS: "the operation needs an engine without workers",
   PAGEFOLD_BAD_WASM: "the kernels cannot run here, or were not built",
   PAGEFOLD_INVARIANT: "an invariant of pagefold is broken: a bug",
@@ -25,13 +24,17 @@ export const ERROR_CODES = {
   ENOMEM: "unmerging needs more frames than are free",
 } as const;
 
+/** One of the codes of `ERROR_CODES`. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
-/** An error that the caller can mend; `code` is stable, `details` holds the numbers of the message. */
+/** An error that the caller can mend: its message says how. */
 export class PagefoldError extends Error {
+  /** What went wrong; stable, to be compared with. */
   readonly code: ErrorCode;
+  /** The numbers and names that the message speaks of. */
   readonly details: Readonly<Record<string, unknown>>;
 
+  /** Made by the library. */
   constructor(
     code: ErrorCode,
     message: string,
@@ -45,10 +48,12 @@ export class PagefoldError extends Error {
   }
 }
 
-/** A broken invariant: `id` is the one that a file header numbers (PTE-3), `dump` what was seen. */
+/** A broken invariant: a bug of pagefold, never of its caller. `code` is PAGEFOLD_INVARIANT. */
 export class InvariantError extends PagefoldError {
+  /** The invariant, as the header of a source file numbers it: "PTE-3". */
   readonly id: string;
 
+  /** Made by the library. */
   constructor(id: string, message: string, dump: Record<string, unknown> = {}) {
     super("PAGEFOLD_INVARIANT", `${id}: ${message}`, dump);
     this.name = "InvariantError";

@@ -13,6 +13,7 @@ const KERNEL_IMPLEMENTATIONS = ["simd", "scalar", "typescript", "xxhash-wasm"] a
 export type KernelImplementation = (typeof KERNEL_IMPLEMENTATIONS)[number];
 
 export const HASH_NAMES = ["xxh3-64", "xxh64"] as const;
+/** 64 bits of XXH3 or of XXH64; `xxhash-wasm` has the latter alone. */
 export type HashName = (typeof HASH_NAMES)[number];
 
 /** Low and high 32 bits, as int32 words. */

@@ -10,9 +10,12 @@ import { Guest } from "./guest.js";
 import { attachHandle, type EngineHandle, releaseThread } from "./handle.js";
 import { readStats, type Stats } from "./stats.js";
 
-/** An engine as a thread that joined it sees it: guests and their vCPUs, and statistics. */
+/**
+ * An engine as a thread that joined it sees it: guests and their vCPUs, and statistics. It belongs to the thread
+ * that made it.
+ */
 export class AttachedEngine {
-  /** This thread's number in the engine. */
+  /** This thread's number in the engine; given to `engine.disown` if the thread dies without `close()`. */
   readonly thread: ThreadId;
   readonly #memory: Memory;
   readonly #guests = new Map<GuestId, Guest>();
@@ -24,7 +27,10 @@ export class AttachedEngine {
     this.thread = memory.thread;
   }
 
-  /** The guest with this number. */
+  /**
+   * The guest with this number: `guest.id` in the thread that created it. Throws PAGEFOLD_BAD_OPTION if there is
+   * none, PAGEFOLD_CLOSED after `close()`.
+   */
   guest(id: GuestId): Guest {
     if (this.#closed) {
       throw new PagefoldError("PAGEFOLD_CLOSED", "this thread has left the engine; attach again");
@@ -36,11 +42,12 @@ export class AttachedEngine {
     return guest;
   }
 
+  /** As `engine.stats()`. */
   stats(): Stats {
     return readStats(this.#memory);
   }
 
-  /** Leaves the engine: gives this thread's vCPUs and its number back. Closing twice is fine. */
+  /** Leaves the engine: gives this thread's vCPUs and its number back to others. Closing twice is fine. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -51,7 +58,10 @@ export class AttachedEngine {
   }
 }
 
-/** Joins the engine of `handle` from this thread. The engine must outlive its use here. */
+/**
+ * Joins the engine of `handle` from this thread, any of the process. Close what it resolves with before the engine
+ * closes. Rejects with PAGEFOLD_NO_ROOM when `maxThreads` threads have joined.
+ */
 export async function attachEngine(handle: EngineHandle): Promise<AttachedEngine> {
   return new AttachedEngine(await attachHandle(handle));
 }

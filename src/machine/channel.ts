@@ -10,8 +10,11 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
+/** What every call that may wait takes last. */
 export interface CallOptions {
-  /** Rejects the call with the signal's reason when aborted. */
+  /**
+   * Rejects the call with the signal's reason when aborted. What was asked for may be done all the same.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -47,12 +47,15 @@ import { mapcount, pageRef } from "../mm/page-ref.js";
 import { ksmPtes, pteIsPresent, readPte } from "../mm/pte.js";
 import { firstSharer, nextSharer } from "../mm/rmap.js";
 
-/** What an audit found. `clean` is `problems.length === 0`. */
+/** What an audit found. */
 export interface CheckReport {
+  /** Whether nothing was found: `problems` is empty. */
   readonly clean: boolean;
-  /** One line each, beginning with the number of the invariant; at most PROBLEMS_MAX. */
+  /** One line each, beginning with the number of the invariant; at most 50. */
   readonly problems: readonly string[];
+  /** Frames audited: all of the engine's. */
   readonly frames: number;
+  /** Pages audited: those that have a frame. */
   readonly pages: number;
 }
 

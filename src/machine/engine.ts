@@ -30,17 +30,19 @@ import { checkProgram } from "./program.js";
 import type { Report } from "./report.js";
 import { readStats, type Stats } from "./stats.js";
 
+/** What a guest is created with. */
 export interface GuestOptions {
-  /** Bytes, rounded up to whole pages. */
+  /** Bytes of its address space, rounded up to whole pages of 4 KiB. They cost no frame until they are written. */
   readonly bytes: number;
-  /** Home node: frames are taken there first. Default: the node with the fewest guests so far. */
+  /** Home node, from 0: frames are taken there first. Default: the nodes in turn. */
   readonly node?: Nid;
   /** Whether ksmd may merge its pages from the start. Default true. */
   readonly mergeable?: boolean;
+  /** What messages call it. Default: "guest" and its number. */
   readonly name?: string;
-  /** A module to run with a vCPU of the guest, on its node; see GuestProgram. */
+  /** URL of a module to run with a vCPU of the guest, on its node; see GuestProgram and `guest.finished`. */
   readonly program?: URL | string;
-  /** Given to the program. */
+  /** Given to the program; structured-cloned. */
   readonly args?: unknown;
 }
 
@@ -55,14 +57,19 @@ const GUEST_OPTIONS: readonly (keyof GuestOptions)[] = [
 
 /** Events of an engine, with what their listeners get. */
 export interface EngineEvents {
-  /** A pass of ksmd ended. */
+  /** A pass of ksmd ended; the counters are those of its end. */
   pass: [counters: Counters];
-  /** A worker died; every pending call has been rejected. */
+  /** A worker of the engine died; every pending call has been rejected with the same error. */
   crash: [error: PagefoldError];
+  /** The engine is closed: its workers have ended. */
   close: [];
 }
 
-/** Creates an engine; `await engine.close()` when done with it. */
+/**
+ * Creates an engine and starts its workers; `await engine.close()` when done with it, or they keep the process
+ * alive. Rejects with PAGEFOLD_BAD_OPTION or EINVAL for an option or a knob that is unknown or out of range, with
+ * PAGEFOLD_BAD_WASM where the kernels cannot run.
+ */
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   options.signal?.throwIfAborted();
   const config = resolveOptions(options);
@@ -79,9 +86,12 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   return engine;
 }
 
-/** A machine of guests, nodes and ksmd. */
+/**
+ * A machine of guests, nodes and ksmd, as the thread that created it sees it. Calls that wait reject with
+ * PAGEFOLD_CLOSED once it is closed, with PAGEFOLD_CRASHED once a worker of it has died.
+ */
 export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposable {
-  /** Post it to a worker of yours, and `attachEngine(handle)` there. */
+  /** Post it to a worker thread of yours, and `await attachEngine(handle)` there. */
   readonly handle: EngineHandle;
   /** ksmd: its knobs, and asking it to scan. */
   readonly ksm: Ksm;
@@ -130,7 +140,10 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     );
   }
 
-  /** Creates a guest: all of its pages are without a frame and read as zeros. */
+  /**
+   * Creates a guest: all of its pages are without a frame and read as zeros. Throws PAGEFOLD_BAD_OPTION, or
+   * PAGEFOLD_NO_ROOM when `maxGuests` or `maxGuestBytes` is used up.
+   */
   createGuest(options: GuestOptions): EngineGuest {
     this.#checkOpen();
     checkOptionNames(options, GUEST_OPTIONS);
@@ -174,47 +187,56 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
 
   /**
    * Tells that a thread of yours that had joined by `attachEngine` is gone without `close()`: its vCPUs count
-   * as outside guest mode. `thread` is its AttachedEngine's; call this when its worker has exited.
+   * as outside guest mode, and others may take them; its number is not given out again. `thread` is its
+   * AttachedEngine's; call this when its worker has exited.
    */
   disown(thread: ThreadId): void {
     disownThread(this.#memory, thread);
   }
 
-  /** The guests, in order of creation. */
+  /** The guests, in order of creation: the index is the guest's `id`. */
   get guests(): readonly EngineGuest[] {
     return this.#guests;
   }
 
-  /** Counters, knobs, frames: a plain object, read at once. Exact at a scan boundary. */
+  /** Counters, knobs, frames: a plain object, read at once from shared memory. Exact at a scan boundary. */
   stats(): Stats {
     return readStats(this.#memory);
   }
 
-  /** Who shares how much. Exact at a scan boundary. */
+  /** Who shares how much, made by ksmd between two batches. Exact at a scan boundary. */
   async report(options?: CallOptions): Promise<Report> {
     return (await this.#crew.command({ kind: "report" }, options)) as Report;
   }
 
-  /** Audits the whole machine; for moments at which no guest is being accessed. */
+  /**
+   * Audits the whole machine: recounts references, sharers, counters and free frames from the page tables. For
+   * moments at which no guest is being accessed and ksmd has nothing to do, or what is under way is reported.
+   */
   async check(options?: CallOptions): Promise<CheckReport> {
     return (await this.#crew.command({ kind: "check" }, options)) as CheckReport;
   }
 
   /**
    * Resolves at the end of a pass in which no page was first seen, written, hashed, merged or unmerged.
-   * `ignoreVolatile`: pages that are written all the time do not count.
+   * `ignoreVolatile`: pages that are written all the time do not count. Rejects with PAGEFOLD_NOT_RUNNING
+   * while ksmd is stopped.
    */
   async settled(options: CallOptions & { readonly ignoreVolatile?: boolean } = {}): Promise<void> {
     const { ignoreVolatile = false, ...call } = options;
     await this.#crew.request({ kind: "settled", ignoreVolatile }, call);
   }
 
-  /** Stops the workers and gives everything back; pending calls are rejected. Closing twice is fine. */
+  /**
+   * Stops the workers; pending calls are rejected with PAGEFOLD_CLOSED, and the signals of programs abort. A worker
+   * that hears nothing for two seconds is terminated. Closing twice is fine.
+   */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
   }
 
+  /** `close()`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -269,7 +291,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   }
 }
 
-/** ksmd, as an engine's owner speaks to it. */
+/** ksmd, as an engine's owner speaks to it: the kernel's knobs, and full passes on request. */
 export class Ksm {
   readonly #memory: Memory;
   readonly #crew: () => Crew;
@@ -280,27 +302,33 @@ export class Ksm {
     this.#crew = crew;
   }
 
-  /** The knobs' values. */
+  /** The knobs' values at this moment. */
   get knobs(): Knobs {
     return readKnobs(this.#memory);
   }
 
   /**
-   * Sets knobs, between two batches. EINVAL: out of range. EBUSY: max_page_sharing while pages are merged.
-   * ENOMEM: run 2 needs more frames; run is 0 then. A rejected call has changed nothing else.
+   * Sets knobs, between two batches; those not given stay. EINVAL: unknown or out of range. EBUSY: maxPageSharing
+   * while pages are merged and run is not set to 2. ENOMEM: run 2 needs more frames than are free;
+   * PAGEFOLD_VCPU_STUCK: it waited in vain for a vCPU; run is 0 after either, and the call may be repeated.
+   * A rejected call has changed nothing else.
    */
   async set(knobs: Partial<Knobs>, options?: CallOptions): Promise<void> {
     await this.#crew().command({ kind: "set", knobs: givenKnobs(knobs) }, options);
   }
 
-  /** Does `passes` full passes without sleeping; a pass that is under way is finished first and does not count. */
+  /**
+   * Does `passes` full passes without sleeping, and resolves with the counters at the end of the last; a pass that
+   * is under way is finished first and does not count. Equal pages that nobody writes are merged after two.
+   * Rejects with PAGEFOLD_NOT_RUNNING unless run is 1, with EINVAL if `passes` is no positive integer.
+   */
   async scan(passes = 1, options?: CallOptions): Promise<Counters> {
     checkPasses(passes);
     // As they were at the boundary: ksmd goes on, and may be anywhere by now.
     return (await this.#crew().request({ kind: "scan", passes }, options)) as Counters;
   }
 
-  /** The same in this call; for an engine without workers. */
+  /** The same in this call, for an engine without workers; PAGEFOLD_HAS_WORKERS for one with. */
   scanSync(passes = 1): Counters {
     checkPasses(passes);
     this.#crew().requestSync({ kind: "scan", passes });

@@ -12,9 +12,18 @@ import { Pin } from "./pin.js";
 import { checkProgram } from "./program.js";
 import { Vcpu } from "./vcpu.js";
 
-/** A guest as any attached thread sees it. Accesses are synchronous and may cross page borders. */
+/**
+ * A guest as any attached thread sees it: an address space from 0 to `bytes`. Accesses are synchronous, may cross
+ * page borders, and use a vCPU of this thread's that the first one makes. A page without a frame reads as zeros;
+ * the first write gives it one. Writes, fills and pins throw PAGEFOLD_NO_FRAME when every frame is in use, and
+ * PAGEFOLD_VCPU_STUCK when a merged page cannot be copied because a vCPU reaches no safepoint; any access throws
+ * PAGEFOLD_BAD_ADDRESS outside of the guest, and PAGEFOLD_CLOSED once the engine is closed or left. The page at
+ * which an access failed is as it was; pages before it may have been written.
+ */
 export class Guest {
+  /** Number of the guest, in order of creation from 0. */
   readonly id: GuestId;
+  /** What messages call it. */
   readonly name: string;
   readonly #memory: Memory;
   #own: Vcpu | null = null;
@@ -37,11 +46,12 @@ export class Guest {
     return guestPages(this.#memory, this.id) * PAGE_SIZE;
   }
 
+  /** Home node: frames for its pages are taken there first. */
   get node(): Nid {
     return guestNode(this.#memory, this.id);
   }
 
-  /** A vCPU for this thread; `close` it when done. */
+  /** A vCPU for this thread; `close` it when done. Throws PAGEFOLD_NO_ROOM when `maxVcpus` are in use. */
   vcpu(): Vcpu {
     if (this.#closed) {
       throw new PagefoldError("PAGEFOLD_CLOSED", `${this.name} is closed, as its engine is`);
@@ -51,7 +61,10 @@ export class Guest {
     return vcpu;
   }
 
-  /** Copies bytes from `address` on into `target`, or into a new array of `target` bytes; returns it. */
+  /**
+   * Copies bytes from `address` on into `target`, or into a new array of `target` bytes; returns it. Bytes that
+   * others write meanwhile may come out old or new, each by itself.
+   */
   read(address: number, target: Uint8Array | number): Uint8Array {
     return this.#access().read(address, target);
   }
@@ -61,12 +74,12 @@ export class Guest {
     this.#access().write(address, source);
   }
 
-  /** Fills `length` bytes from `address` on with `byte`. */
+  /** Fills `length` bytes from `address` on with `byte`, 0 to 255. */
   fill(address: number, length: number, byte: number): void {
     this.#access().fill(address, length, byte);
   }
 
-  /** Holds bytes where they are, to be read and written in place until `release`. */
+  /** Holds `length` bytes from `address` on where they are, to be read and written in place until `release`. */
   pin(address: number, length: number): Pin {
     return new Pin(this.#access().tlb, address, length);
   }
@@ -97,10 +110,10 @@ export interface GuestHost {
   ): Promise<unknown>;
 }
 
-/** A guest as the thread that created the engine sees it. */
+/** A guest as the thread that created the engine sees it: it may run programs in it, and say what may be merged. */
 export class EngineGuest extends Guest {
   readonly #host: GuestHost;
-  /** Settles with the program that the guest was created with; undefined without one. */
+  /** Settles as the program that the guest was created with; resolves with undefined without one. */
   readonly finished: Promise<unknown>;
 
   /** @internal */
@@ -127,7 +140,10 @@ export class EngineGuest extends Guest {
     return this.#host.runProgram(this, program, args, options);
   }
 
-  /** Pages of these bytes may be merged from now on (MADV_MERGEABLE). */
+  /**
+   * Pages of these bytes, by default all, may be merged from now on (MADV_MERGEABLE). PAGEFOLD_BAD_ADDRESS unless
+   * both ends are at multiples of 4 KiB.
+   */
   async mergeable(
     address = 0,
     length = this.bytes - address,
@@ -137,7 +153,11 @@ export class EngineGuest extends Guest {
     await this.#host.command({ kind: "mergeable", guest: this.id, from, to }, options);
   }
 
-  /** Unmerges the pages of these bytes; they are not merged from now on (MADV_UNMERGEABLE). */
+  /**
+   * Gives each page of these bytes, by default all, a frame of its own; they are not merged from now on
+   * (MADV_UNMERGEABLE). ENOMEM: there are too few frames; PAGEFOLD_VCPU_STUCK: a vCPU reached no safepoint.
+   * Pages then are merged or private, none is lost, and the call may be repeated.
+   */
   async unmergeable(
     address = 0,
     length = this.bytes - address,

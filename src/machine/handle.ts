@@ -13,10 +13,12 @@ import { prepareKernels } from "../kernels/prepare.js";
 
 /**
  * Joins any worker thread of this process to an engine: `worker.postMessage(engine.handle)`, and there
- * `await attachEngine(handle)`. Opaque.
+ * `await attachEngine(handle)`. What is in it is pagefold's own.
  */
 export interface EngineHandle {
+  /** The shared memories. @hidden */
   readonly memory: MemoryHandle;
+  /** The compiled kernels. @hidden */
   readonly kernels: KernelSpec;
 }
 

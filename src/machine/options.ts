@@ -15,14 +15,15 @@ import {
 import { givenKnobs, KNOB_DEFAULTS, type Knobs } from "../ksm/knobs.js";
 import { slotsFor } from "../mm/guest.js";
 
+/** What an engine is created with. Tables are sized by it once: they do not grow. */
 export interface EngineOptions {
   /** NUMA nodes, 1 to 64: each a worker with memory of its own. Default 1. */
   readonly nodes?: number;
-  /** Bytes of frames on each node, rounded up to whole blocks. Default 64 MiB. */
+  /** Bytes of frames on each node, rounded up to whole blocks; 64 GiB less a page at most over all. Default 64 MiB. */
   readonly memoryPerNode?: number;
   /** Bytes of frames in a block: a power of two from 64 KiB to 1 GiB. Default 64 MiB, less for small nodes. */
   readonly blockBytes?: number;
-  /** Bytes of all guests together. Default eight times the memory of the nodes. */
+  /** Bytes of all guests together; more than the nodes have is fine. Default eight times the memory of the nodes. */
   readonly maxGuestBytes?: number;
   /** Guests at most. Default 1,024. */
   readonly maxGuests?: number;
@@ -32,9 +33,9 @@ export interface EngineOptions {
   readonly maxThreads?: number;
   /** Workers for the nodes and for ksmd. Without, everything runs in calls, deterministically. Default true. */
   readonly workers?: boolean;
-  /** Default "auto": simd, or scalar where WebAssembly has no SIMD. */
+  /** What hashes, compares and copies pages. Default "auto": simd, or scalar where WebAssembly has no SIMD. */
   readonly kernels?: KernelImplementation | "auto";
-  /** Default "auto": xxh3-64 (xxh64 with xxhash-wasm). */
+  /** The hash of pages. Default "auto": xxh3-64 (xxh64 with xxhash-wasm). */
   readonly hash?: HashName | "auto";
   /** Seed of the hash, 0 to 2^48 - 1. Default: random, so that no guest can prepare collisions. */
   readonly seed?: number;

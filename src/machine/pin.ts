@@ -9,7 +9,9 @@ import { checkRange, pin, unpin } from "../mm/vcpu.js";
 
 /** One page of a pin: its part of the bytes, in place, shared with every thread. */
 export interface PinnedPage {
+  /** Address in the guest of the first of the bytes. */
   readonly address: number;
+  /** The bytes themselves, not a copy; not to be used after `release`. */
   readonly bytes: Uint8Array;
 }
 
@@ -18,6 +20,7 @@ export interface PinnedPage {
  * merge or move takes the pages away until `release`.
  */
 export class Pin {
+  /** One for each page that the bytes touch, in order of address. */
   readonly pages: readonly PinnedPage[];
   readonly #tlb: Tlb;
   readonly #frames: { gfn: Gfn; pfn: Pfn }[] = [];

@@ -11,20 +11,22 @@ import { Vcpu } from "./vcpu.js";
 
 /** What a guest program is told beside its vCPU. */
 export interface ProgramContext {
+  /** Number of the guest. */
   readonly guest: GuestId;
+  /** The guest's node. */
   readonly node: Nid;
-  /** Bytes of the guest. */
+  /** Bytes of the guest: a whole number of pages. */
   readonly bytes: number;
-  /** Whatever `args` the caller gave; structured-cloned. */
+  /** Whatever `args` the caller gave; structured-cloned where the engine has workers. */
   readonly args: unknown;
   /** Aborted when the caller gives the call up, or the engine closes: the program should end. */
   readonly signal: AbortSignal;
 }
 
 /**
- * The default export of a guest program's module. It runs on the guest's node; what it returns (or its
- * promise resolves to) is structured-cloned back. Programs of one node share its thread: one that never
- * awaits holds it.
+ * The default export of a guest program's module. It runs on the guest's node (without workers: in the caller's
+ * thread); what it returns, or its promise resolves to, is structured-cloned back. Programs of one node share its
+ * thread: one that never awaits holds it. The vCPU is closed when the program ends.
  */
 export type GuestProgram = (vcpu: Vcpu, context: ProgramContext) => unknown;
 

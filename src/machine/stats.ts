@@ -13,28 +13,46 @@ import { guestOfVcpu, vcpuOwner } from "../mm/shootdown.js";
 import { vcpuCount } from "../mm/vcpu.js";
 import { threadCount } from "./handle.js";
 
+/** Frames of 4 KiB. */
 export interface FrameStats {
+  /** As created: `memoryPerNode`, rounded up to whole blocks. */
   readonly total: number;
+  /** Those that hold pages, and those that merging has given up but a vCPU may still read. */
   readonly used: number;
+  /** Those that the next write may take. */
   readonly free: number;
 }
 
+/** What `engine.stats()` reads: everything that can be known without asking anybody. */
 export interface Stats {
+  /** The kernel's counters, and ours beside them. */
   readonly counters: Counters;
+  /** The knobs' values. */
   readonly knobs: Knobs;
+  /** Frames of all nodes. */
   readonly frames: FrameStats;
-  readonly nodes: readonly ({ readonly node: Nid } & FrameStats)[];
+  /** Frames by node, in order of number. */
+  readonly nodes: readonly ({
+    /** Number of the node. */
+    readonly node: Nid;
+  } & FrameStats)[];
+  /** Guests created so far. */
   readonly guests: number;
+  /** vCPUs created so far; one that was closed is given out again. */
   readonly vcpus: number;
+  /** Threads attached at this moment: the creator, the engine's workers, and yours. */
   readonly threads: number;
   /** Milliseconds that ksmd worked, its sleep not counted. */
   readonly busyMs: number;
   /** Guests that ksmd left out of a pass because a vCPU of theirs reached no safepoint in time. */
   readonly skippedGuests: number;
-  /** The vCPU that was waited for in vain last. */
+  /** The vCPU that ksmd waited for in vain last; null when its guest has answered since. */
   readonly stuckVcpu: {
+    /** Number of the vCPU, as `vcpu.id`. */
     readonly vcpu: VcpuId;
+    /** Number of its guest. */
     readonly guest: GuestId;
+    /** Number of the thread that has it. */
     readonly thread: number;
   } | null;
   /** Bytes of all tables and frame records that are sized at creation; the system commits them when used. */

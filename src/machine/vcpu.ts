@@ -25,7 +25,7 @@ import {
 /**
  * A thread of execution inside a guest; belongs to the thread that made it. Single accesses enter and
  * leave guest mode by themselves; inside `run` they are plain loads and stores. Words
- * are little-endian; bytes that two vCPUs write at once are theirs to order.
+ * are little-endian; bytes that two vCPUs write at once are theirs to order. Accesses throw as those of Guest do.
  */
 export class Vcpu {
   /** Number of the vCPU, as `stats()` names it. */
@@ -34,7 +34,9 @@ export class Vcpu {
   readonly load8: Accessors["load8"];
   /** Signed 32-bit word at `address`; need not be aligned. */
   readonly load32: Accessors["load32"];
+  /** Stores the low 8 bits of `value` at `address`. */
   readonly store8: Accessors["store8"];
+  /** Stores the low 32 bits of `value` at `address`; need not be aligned. */
   readonly store32: Accessors["store32"];
   readonly #tlb: Tlb;
 
@@ -52,7 +54,8 @@ export class Vcpu {
   /**
    * Runs `body` in guest mode: accesses that hit cost nanoseconds. Sections nest. While inside, the
    * thread owes safepoints: any access that misses is one; a loop without accesses calls `poll`. Returns
-   * what `body` returns; a promise is refused, because a section that waits stops ksmd and other vCPUs.
+   * what `body` returns; a promise is refused with PAGEFOLD_IN_SECTION, because a section that waits stops ksmd
+   * and other vCPUs.
    */
   run<T>(body: (vcpu: this) => T): T {
     checkRange(this.#tlb, 0, 0);
@@ -74,7 +77,7 @@ export class Vcpu {
     return result;
   }
 
-  /** A safepoint, for loops inside `run` that touch no guest memory. */
+  /** A safepoint, for loops inside `run` that touch no guest memory; outside of `run` it does nothing. */
   poll(): void {
     pollSafepoint(this.#tlb);
   }
@@ -92,12 +95,15 @@ export class Vcpu {
     writeBytes(this.#tlb, address, checkBytes(source));
   }
 
-  /** Fills `length` bytes from `address` on with `byte`. */
+  /** Fills `length` bytes from `address` on with `byte`, 0 to 255. */
   fill(address: number, length: number, byte: number): void {
     fillBytes(this.#tlb, address, length, byte);
   }
 
-  /** Gives the vCPU back; another thread of the guest may take it. Closing twice is fine. */
+  /**
+   * Gives the vCPU back; another thread of the guest may take it. Throws PAGEFOLD_IN_SECTION inside its own
+   * `run`. Closing twice is fine.
+   */
   close(): void {
     if (this.#tlb.depth > 0 && !this.#tlb.closed) {
       throw new PagefoldError(

@@ -96,11 +96,11 @@ describe.skipIf(!canTest)("the pages of a process", () => {
   it("are those that it wrote, and nobody else's", async () => {
     const { pid, at } = await hold(64);
     const ranges = privatePages(pid);
-    expect(listed(ranges, at["data"] as number, 64)).toEqual(range(0, 64));
+    expect(listed(ranges, at.data as number, 64)).toEqual(range(0, 64));
     const sparse = range(10, 40).filter((page) => page % 3 === 1);
-    expect(listed(ranges, at["sparse"] as number, 100)).toEqual(sparse);
-    expect(listed(ranges, at["shared"] as number, 4)).toEqual([]);
-    expect(listed(ranges, at["copied"] as number, 6)).toEqual([1]);
+    expect(listed(ranges, at.sparse as number, 100)).toEqual(sparse);
+    expect(listed(ranges, at.shared as number, 4)).toEqual([]);
+    expect(listed(ranges, at.copied as number, 6)).toEqual([1]);
     const all = ranges.pages.reduce((sum, pages) => sum + pages, 0);
     // It has reserved 8 GiB.
     expect(all * PAGE).toBeLessThan(2 ** 28);
@@ -109,12 +109,12 @@ describe.skipIf(!canTest)("the pages of a process", () => {
 
   it.skipIf(!hasGuards)("are not those in which a guard was installed", async () => {
     const { pid, at } = await hold(1);
-    expect(listed(privatePages(pid), at["guarded"] as number, 8)).toEqual([0, 1, 5, 6, 7]);
+    expect(listed(privatePages(pid), at.guarded as number, 8)).toEqual([0, 1, 5, 6, 7]);
   });
 
   it("are read as they are", async () => {
     const { pid, at } = await hold(600);
-    const memory = new ProcessMemory(within(dataOf(pid), at["data"] as number, 600));
+    const memory = new ProcessMemory(within(dataOf(pid), at.data as number, 600));
     let page = 0;
     for (const { address, bytes } of memory.chunks()) {
       expect(address).toBe(page * PAGE);
@@ -127,7 +127,7 @@ describe.skipIf(!canTest)("the pages of a process", () => {
 
   it("that have gone are left out and counted", async () => {
     const { pid, at, unmap } = await hold(600);
-    const data = within(dataOf(pid), at["data"] as number, 600);
+    const data = within(dataOf(pid), at.data as number, 600);
     await unmap("data", 0, 3);
     await unmap("data", 300, 40);
     const memory = new ProcessMemory(data);
@@ -144,7 +144,7 @@ describe.skipIf(!canTest)("the pages of a process", () => {
 
   it("end where the process ends, and the offset is named", async () => {
     const { child, pid, at } = await hold(600);
-    const address = at["data"] as number;
+    const address = at.data as number;
     const memory = new ProcessMemory(within(dataOf(pid), address, 600)).chunks();
     expect(memory.next().value?.bytes.length).toBe(2 ** 20);
     child.kill("SIGKILL");
@@ -166,7 +166,7 @@ describe.skipIf(!canTest)("the pages of a process", () => {
 describe.skipIf(!canTest).each(["bytes", "sha256"] as const)("a guest, kept as %s", (keeping) => {
   it("is compared with what was read, not with what the process has now", async () => {
     const { pid, at, unmap } = await hold(300);
-    const data = within(dataOf(pid, keeping), at["data"] as number, 300);
+    const data = within(dataOf(pid, keeping), at.data as number, 300);
     await unmap("data", 290, 2);
     const engine = await createEngine({ memoryPerNode: 8 * 2 ** 20 });
     try {

@@ -95,8 +95,9 @@ const ways = {
 
 const before = listeners();
 const seen = await ways[process.argv[2]]();
-// One turn for what ends in it.
-await new Promise((resolve) => setImmediate(resolve));
-const resources = process.getActiveResourcesInfo();
 const handlers = listeners().map((count, at) => count - before[at]);
-process.stdout.write(`${JSON.stringify({ seen, resources, handlers })}\n`);
+// Ports of a worker that was ended by force close some turns later; then nothing is left to wait for.
+process.once("beforeExit", () => {
+  const resources = process.getActiveResourcesInfo();
+  process.stdout.write(`${JSON.stringify({ seen, resources, handlers })}\n`);
+});
