@@ -4,6 +4,7 @@ Reads one JSON request a line from stdin, answers one JSON line each on stdout, 
 loaded mapped until stdin closes (so it dies with whoever started it).
 
   {"load": ["file", ...]}  ->  {"pages": n, "seconds": t}  or {"error": "a sentence"}
+  {"write": {"first": f, "step": s, "byte": b, "salt": x}}  ->  the same; n pages were written
 
 Every page is present: the file is read into the mapping, so each page is written, holes and the zero
 padded tail included. Huge pages are off: a huge page counts and merges differently.
@@ -54,11 +55,28 @@ def load(paths):
     return {"pages": pages, "seconds": time.perf_counter() - begin}
 
 
+def write(first, step, byte, salt):
+    """Stores 16 * page + salt, four bytes, into every step-th page from page `first` on."""
+    begin = time.perf_counter()
+    written = 0
+    base = 0
+    for area in AREAS:
+        count = len(area) // PAGE
+        start = first - base if first > base else (first - base) % step
+        for page in range(start, count, step):
+            at = page * PAGE + byte
+            area[at : at + 4] = ((base + page) * 16 + salt).to_bytes(4, "little")
+            written += 1
+        base += count
+    return {"pages": written, "seconds": time.perf_counter() - begin}
+
+
 def main():
     for line in sys.stdin:
         try:
-            answer = load(json.loads(line)["load"])
-        except (OSError, ValueError, KeyError, MemoryError) as failure:
+            request = json.loads(line)
+            answer = write(**request["write"]) if "write" in request else load(request["load"])
+        except (OSError, ValueError, KeyError, TypeError, MemoryError) as failure:
             answer = {"error": f"{type(failure).__name__}: {failure}"}
         print(json.dumps(answer), flush=True)
 

@@ -82,7 +82,7 @@ export interface Counters {
   general_profit?: number;
 }
 
-/** `seconds`: reading and mapping, without the start of python3. */
+/** `seconds`: reading and mapping (or writing), without the start of python3. */
 export interface Load {
   readonly pages: number;
   readonly seconds: number;
@@ -98,6 +98,15 @@ export interface Fill {
   readonly files?: readonly string[];
   /** Page contents, 4096 bytes each. */
   readonly pages?: Iterable<Uint8Array>;
+}
+
+/** Which pages are written, and what: 16 * page + salt, as four bytes from `byte` on. */
+export interface Write {
+  readonly first: number;
+  readonly step: number;
+  readonly byte: number;
+  /** 0 to 15. */
+  readonly salt: number;
 }
 
 export interface Fold {
@@ -338,6 +347,12 @@ export class LinuxKsm {
     } finally {
       fs.rmSync(dir, { recursive: true });
     }
+  }
+
+  /** Writes every `step`th of the loaded pages, each a word of its own; returns how many. */
+  async write(what: Write): Promise<number> {
+    this.#open();
+    return (await this.#ask({ write: what })).pages;
   }
 
   /** `passes` full scans, each waited for. */
