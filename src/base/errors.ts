@@ -9,6 +9,7 @@ export const ERROR_CODES = {
   PAGEFOLD_BAD_OPTION: "an option is missing, unknown or out of its range",
   PAGEFOLD_BAD_ADDRESS: "an address or a length lies outside the guest",
   PAGEFOLD_NO_FRAME: "every frame of every node is in use",
+  PAGEFOLD_NO_MEMORY: "the system does not give this process so much memory",
   PAGEFOLD_NO_ROOM: "a table that is sized at creation (guests, vCPUs, pages, threads) is full",
   PAGEFOLD_VCPU_STUCK: "a vCPU of the guest did not reach a safepoint in time",
   PAGEFOLD_IN_SECTION:

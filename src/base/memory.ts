@@ -4,6 +4,8 @@
  * All shared state is in `control` and `blocks`; a view holds no state of its own, so any thread can
  * build one from the handle (style practice 7). This is the only file that creates shared memory.
  */
+
+import { PagefoldError } from "./errors.js";
 import {
   type BlockLayout,
   blockLayout,
@@ -103,7 +105,17 @@ export function createMemoryHandle(
 /** A shared memory of fixed size; the operating system commits a page of it at first touch. */
 function sharedMemory(bytes: number): SharedMemory {
   const pages = Math.ceil(bytes / WASM_PAGE_SIZE);
-  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (cause) {
+    throw new PagefoldError(
+      "PAGEFOLD_NO_MEMORY",
+      `the system does not give this process ${bytes} bytes more of address space; make the engine smaller, ` +
+        "or raise the limit",
+      { bytes },
+      { cause },
+    );
+  }
 }
 
 /** Builds the view of thread `thread`; `createKernels` gets the blocks of this view. */

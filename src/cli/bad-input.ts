@@ -3,23 +3,20 @@
  *
  * It may be thrown in a node worker: messages between threads keep the name of an error, not its class.
  */
+import { printable } from "./printable.js";
+
 const NAME = "BadInput";
 
 /** The line is `pagefold: THING: what is wrong; the mend`. */
 export class BadInput extends Error {
   constructor(thing: string, wrong: string, mend: string) {
-    super(oneLine(`${thing}: ${wrong}; ${mend}`));
+    super(printable(`${thing}: ${wrong}; ${mend}`));
     this.name = NAME;
   }
 }
 
 export function isBadInput(error: unknown): error is Error {
   return error instanceof Error && error.name === NAME;
-}
-
-/** Names of files may hold line breaks. */
-export function oneLine(text: string): string {
-  return text.replace(/\p{Cc}/gu, "?");
 }
 
 /** The error code of the operating system, or the message of any other error. */

@@ -1,6 +1,7 @@
 /**
  * command-line - the arguments of `pagefold`: what there is, what it says in --help, and what is wrong.
  */
+import { existsSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { BadInput } from "./bad-input.js";
 import { HELP, RUN_HELP } from "./help.js";
@@ -13,30 +14,36 @@ const KNOB_MAX = 2 ** 31 - 1;
 /** What a timer can wait for, in seconds. */
 const SECONDS_MAX = 2_000_000;
 
-type Asked =
-  | "sources"
-  | "installation"
-  | "json"
-  | "memoryPerNode"
-  | "output"
-  | "pagesToScan"
-  | "passes"
-  | "quiet"
-  | "seconds"
-  | "sleepMillisecs";
+/** Values of options that have no default of commander's. */
+const NOT_ASKED = {
+  installation: false,
+  json: false,
+  memoryPerNode: null,
+  output: null,
+  passes: null,
+  quiet: false,
+  seconds: null,
+} as const;
 
-/** As commander gives them: what was not asked for is missing. */
-type Flags = Omit<RunOptions, Asked> & {
-  readonly installation?: true;
-  readonly json?: true;
-  readonly memoryPerNode?: number;
-  readonly output?: string;
-  readonly pagesToScan?: number;
-  readonly passes?: number;
-  readonly quiet?: true;
-  readonly seconds?: number;
-  readonly sleepMillisecs?: number;
-};
+/** As commander gives them: of those above, what was not asked for is missing. */
+type Flags = Omit<RunOptions, "sources" | keyof typeof NOT_ASKED | keyof Pace> &
+  Partial<RunOptions>;
+
+const KERNELS = {
+  auto: true,
+  simd: true,
+  scalar: true,
+  typescript: true,
+  "xxhash-wasm": true,
+} as const satisfies Record<RunOptions["kernels"], true>;
+
+const HASHES = {
+  auto: true,
+  "xxh3-64": true,
+  xxh64: true,
+} as const satisfies Record<RunOptions["hash"], true>;
+
+type Pace = Pick<RunOptions, "pagesToScan" | "sleepMillisecs">;
 
 /** What to do; null when commander has printed help or the version. Throws BadInput. */
 export function parseCommandLine(args: readonly string[]): RunOptions | null {
@@ -52,7 +59,7 @@ export function parseCommandLine(args: readonly string[]): RunOptions | null {
     program.parse(args, { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode !== 0) throw usageError(error);
+    if (error.exitCode !== 0) throw usageError(error, args);
   }
   return parsed;
 }
@@ -94,9 +101,15 @@ function addMachineOptions(run: Command): void {
     .option(
       "--kernels <name>",
       "code that hashes and compares: simd, scalar, typescript, xxhash-wasm or auto",
+      oneOf("--kernels", KERNELS),
       "auto",
     )
-    .option("--hash <name>", "hash function: xxh3-64, xxh64 or auto", "auto");
+    .option(
+      "--hash <name>",
+      "hash function: xxh3-64, xxh64 or auto",
+      oneOf("--hash", HASHES),
+      "auto",
+    );
 }
 
 function addScanOptions(run: Command): void {
@@ -143,21 +156,16 @@ function quiet(command: Command): Command {
 }
 
 function optionsOf(sources: string[], flags: Flags): RunOptions {
-  const { installation = false, json = false, quiet = false, pagesToScan, sleepMillisecs } = flags;
+  return { ...NOT_ASKED, ...flags, ...paceOf(flags), sources };
+}
+
+/** Asked for a batch size, ksmd pauses; else it scans flat out. */
+function paceOf({ pagesToScan, sleepMillisecs }: Partial<Pace>): Pace {
   if (pagesToScan !== undefined && sleepMillisecs === 0) {
     const mend = "leave it out, or let --sleep-millisecs be at least 1";
     throw new BadInput("--pages-to-scan", "has no effect without pauses", mend);
   }
   return {
-    ...flags,
-    sources,
-    installation,
-    json,
-    quiet,
-    memoryPerNode: flags.memoryPerNode ?? null,
-    output: flags.output ?? null,
-    passes: flags.passes ?? null,
-    seconds: flags.seconds ?? null,
     pagesToScan: pagesToScan ?? 100,
     sleepMillisecs: sleepMillisecs ?? (pagesToScan === undefined ? 0 : 20),
   };
@@ -172,6 +180,17 @@ function integer(flag: string, min: number, max: number): (text: string) => numb
   };
 }
 
+function oneOf<T extends string>(
+  flag: string,
+  names: Readonly<Record<T, true>>,
+): (text: string) => T {
+  return (text) => {
+    if (Object.hasOwn(names, text)) return text as T;
+    const mend = `choose one of ${Object.keys(names).join(", ")}`;
+    throw new BadInput(`${flag} ${text}`.trimEnd(), "is not available", mend);
+  };
+}
+
 function seconds(text: string): number {
   const value = Number(text);
   if (/^(\d+(\.\d*)?|\.\d+)$/.test(text) && value > 0 && value <= SECONDS_MAX) return value;
@@ -180,18 +199,26 @@ function seconds(text: string): number {
 }
 
 /** Commander's message, as a line like all others. */
-function usageError({ code, message }: CommanderError): BadInput {
-  const named = /'([^']*)'/.exec(message)?.[1] ?? "arguments";
+function usageError({ code, message }: CommanderError, args: readonly string[]): BadInput {
+  const quoted = /'([^']*)'/.exec(message)?.[1] ?? "arguments";
   const nearest = /Did you mean (?:one of )?(.*)\?/.exec(message)?.[1];
   const mend = nearest === undefined ? HINT : `did you mean ${nearest}?`;
-  if (code === "commander.unknownOption") {
-    return new BadInput(named, "there is no such option", mend);
+  const noCommand = "there is no such command";
+  switch (code) {
+    case "commander.unknownOption":
+      return new BadInput(
+        quoted,
+        "there is no such option",
+        existsSync(quoted) ? `./${quoted} is a file` : mend,
+      );
+    case "commander.unknownCommand":
+      return new BadInput(quoted, noCommand, nearest ? mend : "see pagefold --help");
+    case "commander.optionMissingArgument":
+      // Quoted with what it takes: --nodes <n>.
+      return new BadInput(quoted.split(" ")[0] as string, "its value is missing", HINT);
+    case "commander.help":
+      return new BadInput(`help ${args.at(-1)}`, noCommand, "see pagefold --help");
+    default:
+      return new BadInput("arguments", message.replace(/^error: /, ""), HINT);
   }
-  if (code === "commander.unknownCommand") {
-    return new BadInput(named, "there is no such command", nearest ? mend : "see pagefold --help");
-  }
-  if (code === "commander.optionMissingArgument") {
-    return new BadInput(named, "its value is missing", HINT);
-  }
-  return new BadInput("arguments", message.replace(/^error: /, ""), HINT);
 }

@@ -95,15 +95,25 @@ export interface RunDocument {
   readonly machine: { readonly cpus: number; readonly memory_bytes: number };
 }
 
+/** What a document is made of. */
+interface Findings {
+  readonly engine: Engine;
+  readonly report: Report;
+  readonly sources: readonly Source[];
+  readonly notes: readonly string[];
+  readonly options: RunOptions;
+  readonly progress: Progress;
+}
+
 /** Puts together what the engine counted and what the run noted. */
-export function buildDocument(
-  engine: Engine,
-  report: Report,
-  sources: readonly Source[],
-  notes: readonly string[],
-  options: RunOptions,
-  progress: Progress,
-): RunDocument {
+export function buildDocument({
+  engine,
+  report,
+  sources,
+  notes,
+  options,
+  progress,
+}: Findings): RunDocument {
   const { load_seconds, verify_seconds, interrupted, verify, check } = progress;
   const { settled, ...merging } = progress.merged;
   const { counters, nodes, frames, busyMs } = engine.stats();

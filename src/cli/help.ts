@@ -3,10 +3,11 @@
  */
 
 const EXIT_HELP = `Exit status:
-  0         done
-  1         a page differs from its source, a failed check or a broken invariant
-  2         bad input or usage; nothing on standard output
-  130, 143  ended by INT, TERM; what is known until then is printed
+  0              done
+  1              a page differs from its source, a failed check or a broken
+                 invariant; or the result could not be written where it should
+  2              bad input or usage; nothing on standard output
+  129, 130, 143  ended by HUP, INT, TERM; what was known by then is printed
 `;
 
 export const HELP = `
@@ -19,7 +20,8 @@ ${EXIT_HELP}`;
 
 export const RUN_HELP = `
 A SOURCE becomes a guest. It is
-  FILE        any file, taken as raw memory; zeros fill up its last page
+  FILE        a regular file, taken as raw memory; zeros fill up its last page
+              (./pid:1 is a file too)
   pid:1234    the private anonymous pages of a live process (Linux). It is only
               read, and runs on: neither stopped nor written to
   synth:...   memory made from numbers; keys left out have these values:

@@ -67,40 +67,47 @@ async function doPasses(
     merged.settled = true;
     merged.settle_seconds = secondsSince(started);
   });
-  // If it fails, so does what is awaited below.
-  settled.catch(() => {});
+  // With a number of passes, being settled ends nothing; but if that fails, so does the loop.
+  const end = passes === null ? settled : settled.then(() => new Promise<never>(() => {}));
+  // Nobody may be waiting when it fails.
+  end.catch(() => {});
   let before = started;
-  for (let pass = 1; passes === null ? !merged.settled : pass <= passes; pass++) {
-    await scanning.nextPass(settled);
-    if (pass === 1) merged.first_pass_seconds = secondsSince(before);
-    if (pass === 2) merged.merge_pass_seconds = secondsSince(before);
-    before = performance.now();
+  try {
+    for (let pass = 1; passes === null ? !merged.settled : pass <= passes; pass++) {
+      await Promise.race([scanning.nextPass(), end]);
+      if (pass === 1) merged.first_pass_seconds = secondsSince(before);
+      if (pass === 2) merged.merge_pass_seconds = secondsSince(before);
+      before = performance.now();
+    }
+  } finally {
+    await scanning.end();
   }
+}
+
+interface Scanning {
+  /** Resolves when a pass has ended. */
+  nextPass(): Promise<unknown>;
+  end(): Promise<unknown>;
 }
 
 /**
  * Sets run to 1. Messages to ksmd keep their order, so nobody waits for it: what is asked of ksmd next
- * finds it running. `nextPass` resolves when a pass has ended, or `settled` has.
+ * finds it running.
  */
 function startScanning(
   engine: Engine,
-  { passes, pagesToScan, sleepMillisecs }: RunOptions,
+  { pagesToScan, sleepMillisecs }: RunOptions,
   signal: AbortSignal,
-): { nextPass(settled: Promise<void>): Promise<unknown> } {
+): Scanning {
   const set = (knobs: Partial<Knobs>): void => {
+    // If it fails, so does what is asked next.
     engine.ksm.set({ run: 1, ...knobs }, { signal }).catch(() => {});
   };
   if (sleepMillisecs === 0) {
     set({ pagesToScan: 0, sleepMillisecs: IDLE_MS });
-    return { nextPass: () => engine.ksm.scan(1, { signal }) };
+    return { nextPass: () => engine.ksm.scan(1, { signal }), end: async () => {} };
   }
-  const events = on(engine, "pass", { signal });
+  const passEnds = on(engine, "pass", { signal });
   set({ sleepMillisecs, pagesToScan });
-  return {
-    nextPass: (settled) => {
-      // With a number of passes, being settled is no end; not being able to settle is.
-      const end = passes === null ? settled : settled.then(() => new Promise<never>(() => {}));
-      return Promise.race([events.next(), end]);
-    },
-  };
+  return { nextPass: () => passEnds.next(), end: async () => passEnds.return?.() };
 }

@@ -40,8 +40,9 @@ export function placeSources(
   const needed = Math.max(...pages);
   const total = pages.reduce((sum, each) => sum + each, 0);
   const most = Math.floor(NUMBER_MAX / nodes);
-  checkSizes(sources.length, total, needed, most);
+  checkTotals(sources.length, total);
   checkMemoryLeft(sources, left);
+  checkNode(needed, most);
   const perNode =
     asked === null
       ? Math.min(needed + Math.ceil(needed / 8), most)
@@ -74,8 +75,8 @@ function askedPages(asked: number, nodes: number, total: number, most: number): 
   throw new BadInput(flag, wrong, `give at least ${least}, or leave it out`);
 }
 
-/** What an engine cannot hold, in pages. */
-function checkSizes(guests: number, total: number, needed: number, most: number): void {
+/** What no engine can hold: so many guests, or pages in all. */
+function checkTotals(guests: number, total: number): void {
   if (guests > GUESTS_MAX) {
     const wrong = `they are ${guests} guests, and an engine has ${GUESTS_MAX} at most`;
     throw new BadInput("sources", wrong, "name fewer at once");
@@ -85,9 +86,12 @@ function checkSizes(guests: number, total: number, needed: number, most: number)
     const wrong = `they have ${sizeOfPages(total)} in all, and an engine holds ${holds}`;
     throw new BadInput("sources", wrong, "name fewer at once");
   }
-  if (needed > most) {
-    const limit = sizeOfPages(most);
-    const wrong = `they need ${sizeOfPages(needed)} on one node, and it can have ${limit}`;
-    throw new BadInput("sources", wrong, "use fewer --nodes");
-  }
+}
+
+/** What a node cannot hold, where there are so many: they share the numbers of frames. */
+function checkNode(needed: number, most: number): void {
+  if (needed <= most) return;
+  const limit = sizeOfPages(most);
+  const wrong = `they need ${sizeOfPages(needed)} on one node, and it can have ${limit}`;
+  throw new BadInput("sources", wrong, "use fewer --nodes");
 }

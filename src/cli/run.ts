@@ -4,12 +4,12 @@
  */
 import { PAGE_SIZE } from "../base/units.js";
 import { createEngine, type Engine, type EngineGuest } from "../index.js";
-import { oneLine } from "./bad-input.js";
 import { buildDocument, type Progress, type RunDocument } from "./document.js";
 import { memoryLeft } from "./memory-left.js";
 import { merge } from "./merging.js";
 import type { RunOptions } from "./options.js";
 import { placeSources } from "./placement.js";
+import { printable } from "./printable.js";
 import type { Loaded } from "./programs/load.js";
 import { openSum } from "./programs/progress-channel.js";
 import type { Verified } from "./programs/verify.js";
@@ -61,7 +61,7 @@ export async function runSources(
       const run = new Run(engine, sources, options, reporter, signal);
       const progress = await run.run();
       const report = await engine.report();
-      const document = buildDocument(engine, report, sources, notes, options, progress);
+      const document = buildDocument({ engine, report, sources, notes, options, progress });
       return { document, complaints: run.complaints };
     } finally {
       reporter.end();
@@ -178,7 +178,7 @@ function complaintsOf({ mismatches, first, unreadable }: Verified, source: Sourc
   const lines = first.map((page) => `${name}: page ${page} differs from ${source.source}`);
   if (mismatches > first.length) lines.push(`${name}: ${mismatches} pages differ in all`);
   if (unreadable !== null) lines.push(`${name}: its source cannot be read again: ${unreadable}`);
-  return lines.map(oneLine);
+  return lines.map(printable);
 }
 
 function secondsSince(started: number): number {

@@ -20,5 +20,9 @@ export function parseSize(flag: string, text: string): number {
   const bytes = Number(number) * (factor ?? 0);
   if (number !== "" && factor !== undefined && bytes > 0 && Number.isSafeInteger(bytes))
     return bytes;
-  throw new BadInput(`${flag} ${text}`.trimEnd(), "is no size", "write bytes, or 512M, 2G, 64KiB");
+  throw new BadInput(
+    `${flag} ${text}`.trimEnd(),
+    "is no size",
+    "write bytes, or a number with K, M, G, KiB, MiB or GiB, such as 512M",
+  );
 }

@@ -16,7 +16,8 @@ const range = (min: number, max: number) =>
   `is out of range or no number; it takes an integer from ${min} to ${max}`;
 const MAX = 2 ** 31 - 1;
 const aboveZero = "is out of range or no number; it takes a number above 0, up to 2000000";
-const size = "is no size; write bytes, or 512M, 2G, 64KiB";
+const size = "is no size; write bytes, or a number with K, M, G, KiB, MiB or GiB, such as 512M";
+const available = "is not available; choose one of";
 
 async function refused(args: readonly string[], line: string, options = {}): Promise<void> {
   const { status, stdout, stderr } = await pagefold(args, options);
@@ -32,7 +33,13 @@ describe.concurrent("the command line", () => {
     ["--jsn", `--jsn: there is no such option; ${see}`],
     ["run --jsn x", "--jsn: there is no such option; did you mean --json?"],
     ["run -x y", `-x: there is no such option; ${see}`],
-    ["run x --nodes", `--nodes <n>: its value is missing; ${see}`],
+    ["run x --nodes", `--nodes: its value is missing; ${see}`],
+    ["help fold", "help fold: there is no such command; see pagefold --help"],
+    [
+      "run --kernels mmx",
+      `--kernels mmx: ${available} auto, simd, scalar, typescript, xxhash-wasm`,
+    ],
+    ["run --hash md5", `--hash md5: ${available} auto, xxh3-64, xxh64`],
     ["run x --nodes 0", `--nodes 0: ${range(1, 64)}`],
     ["run x --nodes 65", `--nodes 65: ${range(1, 64)}`],
     ["run x --nodes -1", `--nodes -1: ${range(1, 64)}`],
@@ -55,18 +62,14 @@ describe.concurrent("the command line", () => {
     ["run x --memory-per-node 64m", `--memory-per-node 64m: ${size}`],
     ["run x --memory-per-node 1.5G", `--memory-per-node 1.5G: ${size}`],
     ["run x --memory-per-node 1GB", `--memory-per-node 1GB: ${size}`],
-    ["run x --output", `--output <file>: its value is missing; ${see}`],
+    ["run x --output", `--output: its value is missing; ${see}`],
   ])("%s", (args, line) => refused(args.split(" "), line));
 
-  it("kernels and hashes that there are not", async () => {
-    const mend = "is not available; choose one of";
-    const names = "auto, simd, scalar, typescript, xxhash-wasm";
+  it("a hash that these kernels do not have", async () => {
     // A tail to be filled up is not mentioned beside what is wrong.
     const tail = fileOf("tail", Buffer.from("x"));
-    await refused(["run", tail, "--kernels", "mmx"], `--kernels mmx: ${mend} ${names}`);
-    await refused(["run", tail, "--hash", "md5"], `--hash md5: ${mend} auto, xxh3-64, xxh64`);
     const both = ["--kernels", "xxhash-wasm", "--hash", "xxh3-64"];
-    await refused(["run", tail, ...both], `--hash xxh3-64: ${mend} auto, xxh64`);
+    await refused(["run", tail, ...both], `--hash xxh3-64: ${available} auto, xxh64`);
   });
 });
 
@@ -96,8 +99,8 @@ describe.concurrent("synth", () => {
       `sources: they have 64.00 GiB in all, and an engine holds 64.00 GiB; ${fewer}`,
     );
     await refused(
-      ["run", most],
-      "sources: they need 64.00 GiB on one node, and it can have 32.00 GiB; use fewer --nodes",
+      ["run", "synth:pages=262144,guests=1", "--nodes", "64"],
+      "sources: they need 1.00 GiB on one node, and it can have 1.00 GiB; use fewer --nodes",
     );
     const many = Array.from({ length: 17 }, () => "synth:pages=1,guests=1024");
     const limit = "they are 17408 guests, and an engine has 16384 at most";
@@ -180,10 +183,29 @@ describe("--output", () => {
     await refused(out(path), `--output ${path}: cannot be written (ENOENT); ${mend}`);
   });
 
+  it("that is no name of a file, or a pipe", async () => {
+    for (const path of ["", "new/"]) {
+      const thing = path === "" ? '""' : path;
+      await refused(out(path), `--output ${thing}: is not the name of a file; name a file`);
+    }
+    const pipe = fresh("pipe");
+    execFileSync("mkfifo", [pipe]);
+    const mend = "leave --output out, and write > there";
+    await refused(out(pipe), `--output ${pipe}: is a pipe or a socket; ${mend}`);
+  });
+
+  it("that is a link into no folder", async () => {
+    const link = fresh("dangling");
+    fs.symlinkSync("none/result", link);
+    const mend = "name a file in a folder that you may write to";
+    await refused(out(link), `--output ${link}: cannot be written (ENOENT); ${mend}`);
+  });
+
   it("that is a source, by another name too", async () => {
-    const link = fresh("link");
+    const [link, hard] = [fresh("link"), fresh("hard")];
     fs.symlinkSync(image, link);
-    for (const path of [image, link]) {
+    fs.linkSync(image, hard);
+    for (const path of [image, link, hard]) {
       const wrong = "is a source too, and would be overwritten; name another file";
       await refused(out(path), `--output ${path}: ${wrong}`);
     }

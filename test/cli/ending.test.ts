@@ -65,7 +65,7 @@ describe("the text", () => {
     expect(flag).toEqual(help);
     expect(help.stdout).toMatch(/^Usage: pagefold /);
     expect(run.stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
-    expect(run.stdout).toMatch(/--installation[\s\S]*Exit status:\n {2}0 {9}done\n {2}1 {2}/);
+    expect(run.stdout).toMatch(/--installation[\s\S]*Exit status:\n {2}0 {14}done\n {2}1 {2}/);
   });
 });
 
@@ -171,13 +171,15 @@ describe.skipIf(!linux)("a run", () => {
   });
 
   it.each([
+    ["SIGHUP", 129],
     ["SIGINT", 130],
     ["SIGTERM", 143],
   ] as const)("ended by %s tells what is known and exits with %i", async (signal, status) => {
     const { child, ended } = await startSlow(["--json"]);
     child.kill(signal);
     const result = await ended;
-    expect(result).toMatchObject({ status, signal: null, stderr: "" });
+    const stderr = "pagefold: interrupted; the result is what was known by then\n";
+    expect(result).toMatchObject({ status, signal: null, stderr });
     const document = JSON.parse(result.stdout);
     expect(document).toMatchObject({ interrupted: true, settled: false, verify: null });
     expect(document).toMatchObject({ check: "skipped", timing: { settle_seconds: null } });
@@ -190,7 +192,7 @@ describe.skipIf(!linux)("a run", () => {
     child.kill("SIGINT");
     const { status, stdout } = await ended;
     expect(status).toBe(130);
-    expect(stdout).toMatch(/^ +INTERRUPTED: this is what is known$/m);
+    expect(stdout).toMatch(/^ended +INTERRUPTED: this is what was known by then$/m);
   });
 
   it("ends at once at the second signal", async () => {
@@ -203,6 +205,24 @@ describe.skipIf(!linux)("a run", () => {
     const { status, stdout } = await ended;
     expect([130, 143]).toContain(status);
     expect(stdout).toBe("");
+  });
+
+  it.skipIf(!fs.existsSync("/dev/full"))("keeps its status where nobody hears it", async () => {
+    const full = fs.openSync("/dev/full", "w");
+    const stdio = ["ignore", "ignore", full] as const;
+    const child = spawn(process.execPath, [MAIN, "run", "no-such-file"], { stdio: [...stdio] });
+    expect(await new Promise((resolve) => child.on("close", resolve))).toBe(2);
+    fs.closeSync(full);
+  });
+
+  it.skipIf(!fs.existsSync("/dev/full"))("prints what a full disk does not take", async () => {
+    const args = ["run", "synth:pages=300", "--json", "--output", "/dev/full"];
+    const { status, stdout, stderr } = await pagefold(args);
+    expect(stderr).toBe(
+      "pagefold: --output /dev/full: cannot be written; the result is on standard output\n",
+    );
+    expect(status).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({ pages: 600, settled: true });
   });
 
   it("is silent when nobody reads on", async () => {

@@ -5,6 +5,7 @@
 import fs from "node:fs";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { describe, expect, it } from "vitest";
+import { count } from "../../dist/cli/screen/figures.js";
 import { ContentCounts, closedForm, countFiles } from "../oracle/closed-form.js";
 import { documentOf, fileOf, fresh, PAGE, pagefold, pagesOf } from "./command.js";
 
@@ -72,7 +73,7 @@ describe.concurrent("files", () => {
     const tail = fileOf("tail", Buffer.concat([pagesOf(1, 1, 2), text]));
     const image = fileOf("image", Buffer.concat([pagesOf(0, 2, 3), text, Buffer.alloc(PAGE - 1)]));
     const padding = (path: string, bytes: number) =>
-      `${path}: ${bytes} zero bytes fill up its last page`;
+      `${path}: ${count(bytes)} zero bytes fill up its last page`;
     const document = await documentOf([tail, image]);
     expect(document.notes).toEqual([
       padding(tail, PAGE - text.length),
@@ -265,7 +266,7 @@ describe("this installation", () => {
     const document = JSON.parse(stdout);
     expect(document.notes).toEqual([
       expect.stringMatching(
-        /^this installation: \d+ files, \d+ zero bytes fill up their last pages$/,
+        /^this installation: [\d,]+ files, [\d,]+ zero bytes fill up their last pages$/,
       ),
     ]);
     const names = document.guests.map(({ name }: { name: string }) => name);

@@ -1,12 +1,17 @@
 /**
  * The run without a source: live processes that pagefold starts, folds and ends, on every path.
  */
-import { spawn } from "node:child_process";
+import { fork, spawn } from "node:child_process";
+import { getEventListeners, once } from "node:events";
 import fs from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { identify } from "../../dist/cli/sources/process/proc.js";
+import type { Answer } from "../../dist/cli/demo/compiler.js";
+import { startWorkforce, WorkforceError } from "../../dist/cli/demo/workforce.js";
+import type { RunOptions } from "../../dist/cli/options.js";
+import { findSources } from "../../dist/cli/sources/find.js";
 import {
   type documentOf,
   expectSums,
@@ -17,31 +22,42 @@ import {
   start,
 } from "./command.js";
 
-/** A process by what no other has. */
+const COMPILER = fileURLToPath(new URL("../../dist/cli/demo/compiler.js", import.meta.url));
+
+/** A process by what no other has: its number, and when it started. */
 interface Process {
   readonly pid: number;
   readonly startTime: string;
 }
 
+/** What /proc says of a process, from its state on; null when there is none. */
+function statOf(pid: number): string[] | null {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  } catch {
+    return null;
+  }
+}
+
 /** The processes that `parent` has started. */
 function childrenOf(parent: number): Process[] {
-  return fs.readdirSync("/proc").flatMap((name) => {
-    if (!/^\d+$/.test(name)) return [];
-    try {
-      const stat = fs.readFileSync(`/proc/${name}/stat`, "latin1");
-      const ppid = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
-      if (ppid !== parent) return [];
-      return [{ pid: Number(name), startTime: identify(Number(name)).startTime }];
-    } catch {
-      return [];
-    }
+  const pids = fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).flatMap((pid) => {
+    const stat = statOf(pid);
+    return Number(stat?.[1]) === parent ? [{ pid, startTime: stat?.[19] as string }] : [];
   });
 }
 
 function lives({ pid, startTime }: Process): boolean {
+  const stat = statOf(pid);
+  return stat !== null && stat[19] === startTime && stat[0] !== "Z";
+}
+
+/** Whether it is a Node of its own by now: pagefold waits for that, and would wait for one that is stopped. */
+function hasBegun({ pid }: Process): boolean {
   try {
-    const identity = identify(pid);
-    return identity.startTime === startTime && identity.kind !== "zombie";
+    return fs.readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0").includes(COMPILER);
   } catch {
     return false;
   }
@@ -52,8 +68,9 @@ async function startLive(args: readonly string[] = []): Promise<Started & { chil
   const started = start(["run", "--json", ...args]);
   const pid = started.child.pid as number;
   for (;;) {
-    const children = childrenOf(pid);
+    const children = childrenOf(pid).filter(hasBegun);
     if (children.length === 4) return { ...started, children };
+    if (started.child.exitCode !== null) throw new Error((await started.ended).stderr);
     await sleep(5);
   }
 }
@@ -110,7 +127,7 @@ describe.skipIf(process.platform !== "linux")("pagefold run", () => {
     process.kill(children[0]?.pid as number, "SIGKILL");
     const { status, stdout, stderr } = await ended;
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-    expectFiles(JSON.parse(stdout), "it ended by SIGKILL");
+    expectFiles(JSON.parse(stdout), "one of them ended by SIGKILL");
     expect(children.filter(lives)).toEqual([]);
   });
 
@@ -168,5 +185,88 @@ describe.skipIf(process.platform !== "linux")("pagefold run", () => {
     child.kill("SIGCONT");
     expect([130, 143]).toContain((await ended).status);
     await allGone(children);
+  });
+});
+
+describe("a process of the workforce", () => {
+  it("ends with the channel, though it has work for hours", async () => {
+    const child = fork(COMPILER, [], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+    const library = fileURLToPath(import.meta.resolve("acorn"));
+    const paths = new Array(100_000).fill(library);
+    await new Promise((resolve) => child.send({ paths }, resolve));
+    const exited = once(child, "exit");
+    child.disconnect();
+    expect(await exited).toEqual([0, null]);
+  });
+
+  it("says why it fails", async () => {
+    const child = fork(COMPILER, [], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+    const missing = fresh("missing.js");
+    const answered = once(child, "message");
+    child.send({ paths: [missing] });
+    const failed = `ENOENT: no such file or directory, open '${missing}'`;
+    expect(await answered).toEqual([{ failed } satisfies Answer, undefined]);
+    const exited = once(child, "exit");
+    child.disconnect();
+    expect(await exited).toEqual([0, null]);
+  });
+});
+
+describe("a workforce", () => {
+  /** What it has others call when this process ends, and when it is interrupted. */
+  const listeners = (signal: AbortSignal): number[] => [
+    process.listenerCount("exit"),
+    getEventListeners(signal, "abort").length,
+  ];
+
+  it("that is ready leaves nothing behind when it is stopped", async () => {
+    const { signal } = new AbortController();
+    const before = listeners(signal);
+    const { pids, modules, stop } = await startWorkforce(2, { paths: [COMPILER] }, signal);
+    expect([pids.length, modules]).toEqual([2, 1]);
+    await stop();
+    expect(pids.map(statOf)).toEqual([null, null]);
+    expect(listeners(signal)).toEqual(before);
+  });
+
+  it("that fails, or is interrupted, leaves nothing behind", async () => {
+    const missing = fresh("missing.js");
+    const controller = new AbortController();
+    const { signal } = controller;
+    const before = listeners(signal);
+    const failing = startWorkforce(2, { paths: [missing] }, signal);
+    await expect(failing).rejects.toThrow(WorkforceError);
+    await expect(failing).rejects.toThrow("one of them failed: ENOENT: no such file");
+    expect(listeners(signal)).toEqual(before);
+    expect(childrenOf(process.pid)).toEqual([]);
+    const reason = new Error("interrupted");
+    const interrupted = startWorkforce(2, { paths: [COMPILER] }, signal);
+    controller.abort(reason);
+    await expect(interrupted).rejects.toBe(reason);
+    expect(listeners(signal)).toEqual(before);
+    expect(childrenOf(process.pid)).toEqual([]);
+  });
+});
+
+describe.skipIf(process.platform !== "linux")("the sources of a run", () => {
+  it("tell what is looked at, and are released", async () => {
+    const stages: string[] = [];
+    const view = { begin: (stage: string) => stages.push(stage), update() {}, end() {} };
+    const asked: Partial<RunOptions> = { sources: [], installation: false, verify: false };
+    const { signal } = new AbortController();
+    const open = (): number => fs.readdirSync("/proc/self/fd").length;
+    const before = open();
+    const { sources, notes, release } = await findSources(asked as RunOptions, view, signal);
+    const pids = sources.map(({ source }) => Number(source.slice("pid:".length)));
+    expect(pids).toHaveLength(4);
+    expect(notes).toHaveLength(1);
+    const looking = pids.map((pid) => `looking at pid:${pid}`);
+    expect(stages).toEqual(["starting four Node processes", ...looking]);
+    expect(sources.map(({ data }) => data)).toMatchObject(
+      new Array(4).fill({ kind: "process", keeping: "nothing" }),
+    );
+    await release();
+    expect(pids.map(statOf)).toEqual([null, null, null, null]);
+    expect(open()).toBe(before);
   });
 });

@@ -9,9 +9,12 @@ import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Loaded } from "../../dist/cli/programs/load.js";
 import type { Verified } from "../../dist/cli/programs/verify.js";
+import { withKeeping } from "../../dist/cli/sources/process/keeping.js";
 import { ProcessMemory } from "../../dist/cli/sources/process/memory-reader.js";
-import { identify, privatePages } from "../../dist/cli/sources/process/proc.js";
-import type { PageRanges, ProcessData } from "../../dist/cli/sources/source.js";
+import { checkPageSize } from "../../dist/cli/sources/process/page-size.js";
+import { identify } from "../../dist/cli/sources/process/proc.js";
+import { closeMemories, processSource } from "../../dist/cli/sources/process/process-source.js";
+import type { PageRanges, ProcessData, Source } from "../../dist/cli/sources/source.js";
 import { createEngine } from "../../dist/index.js";
 import { documentOf, PAGE, pagefold, start } from "./command.js";
 
@@ -32,12 +35,16 @@ interface Holder {
   readonly pid: number;
   /** Addresses by name; see holder.py. */
   readonly at: Readonly<Record<string, number>>;
+  /** Has it do what holder.py can; resolves with its answer. */
+  ask(command: string): Promise<string>;
   unmap(name: string, first: number, pages: number): Promise<void>;
 }
 
 const children: ChildProcess[] = [];
+const looked: Source[] = [];
 afterEach(() => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
+  closeMemories(looked.splice(0));
 });
 
 async function hold(pages: number): Promise<Holder> {
@@ -46,11 +53,14 @@ async function hold(pages: number): Promise<Holder> {
   children.push(child);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const at = JSON.parse((await lines.next()).value);
-  const unmap = async (name: string, first: number, count: number): Promise<void> => {
-    child.stdin.write(`unmap ${name} ${first} ${count}\n`);
-    expect((await lines.next()).value).toBe("done");
+  const ask = async (command: string): Promise<string> => {
+    child.stdin.write(`${command}\n`);
+    return (await lines.next()).value;
   };
-  return { child, pid: child.pid as number, at, unmap };
+  const unmap = async (name: string, first: number, count: number): Promise<void> => {
+    expect(await ask(`unmap ${name} ${first} ${count}`)).toBe("done");
+  };
+  return { child, pid: child.pid as number, at, ask, unmap };
 }
 
 /** The pages that holder.py writes: their number in each word of 8 bytes. */
@@ -72,16 +82,26 @@ function listed({ starts, pages }: PageRanges, start: number, count: number): nu
   return found;
 }
 
-function dataOf(pid: number, keeping: ProcessData["keeping"] = "bytes"): ProcessData {
-  const { startTime } = identify(pid);
-  return {
-    kind: "process",
-    spec: `pid:${pid}`,
-    pid,
-    startTime,
-    ranges: privatePages(pid),
-    keeping,
-  };
+async function dataOf(
+  pid: number,
+  keeping: ProcessData["keeping"] = "bytes",
+): Promise<ProcessData> {
+  const { sources } = await processSource(`pid:${pid}`, new AbortController().signal);
+  looked.push(...sources);
+  return { ...(sources[0]?.data as ProcessData), keeping };
+}
+
+async function privatePages(pid: number): Promise<PageRanges> {
+  return (await dataOf(pid)).ranges;
+}
+
+/** How often this process has the memory of another open. */
+function openMemories(pid: number): number {
+  const targets = fs.readdirSync("/proc/self/fd").map((fd) => {
+    // That of the directory itself has gone.
+    return fs.existsSync(`/proc/self/fd/${fd}`) ? fs.readlinkSync(`/proc/self/fd/${fd}`) : "";
+  });
+  return targets.filter((target) => target === `/proc/${pid}/mem`).length;
 }
 
 /** The part of it from `start` on. */
@@ -95,12 +115,14 @@ const range = (from: number, to: number): number[] =>
 describe.skipIf(!canTest)("the pages of a process", () => {
   it("are those that it wrote, and nobody else's", async () => {
     const { pid, at } = await hold(64);
-    const ranges = privatePages(pid);
+    const ranges = await privatePages(pid);
     expect(listed(ranges, at.data as number, 64)).toEqual(range(0, 64));
     const sparse = range(10, 40).filter((page) => page % 3 === 1);
     expect(listed(ranges, at.sparse as number, 100)).toEqual(sparse);
     expect(listed(ranges, at.shared as number, 4)).toEqual([]);
     expect(listed(ranges, at.copied as number, 6)).toEqual([1]);
+    // Pages that were only read are pages of zeros.
+    expect(listed(ranges, at.looked as number, 8)).toEqual([1, 2, 5]);
     const all = ranges.pages.reduce((sum, pages) => sum + pages, 0);
     // It has reserved 8 GiB.
     expect(all * PAGE).toBeLessThan(2 ** 28);
@@ -109,12 +131,12 @@ describe.skipIf(!canTest)("the pages of a process", () => {
 
   it.skipIf(!hasGuards)("are not those in which a guard was installed", async () => {
     const { pid, at } = await hold(1);
-    expect(listed(privatePages(pid), at.guarded as number, 8)).toEqual([0, 1, 5, 6, 7]);
+    expect(listed(await privatePages(pid), at.guarded as number, 8)).toEqual([0, 1, 5, 6, 7]);
   });
 
   it("are read as they are", async () => {
     const { pid, at } = await hold(600);
-    const memory = new ProcessMemory(within(dataOf(pid), at.data as number, 600));
+    const memory = new ProcessMemory(within(await dataOf(pid), at.data as number, 600));
     let page = 0;
     for (const { address, bytes } of memory.chunks()) {
       expect(address).toBe(page * PAGE);
@@ -127,7 +149,7 @@ describe.skipIf(!canTest)("the pages of a process", () => {
 
   it("that have gone are left out and counted", async () => {
     const { pid, at, unmap } = await hold(600);
-    const data = within(dataOf(pid), at.data as number, 600);
+    const data = within(await dataOf(pid), at.data as number, 600);
     await unmap("data", 0, 3);
     await unmap("data", 300, 40);
     const memory = new ProcessMemory(data);
@@ -142,23 +164,44 @@ describe.skipIf(!canTest)("the pages of a process", () => {
     expect(memory.unreadable).toBe(43);
   });
 
+  it("let others be heard between those that have gone", async () => {
+    const { pid, at, unmap } = await hold(5000);
+    const memory = new ProcessMemory(within(await dataOf(pid), at.data as number, 5000));
+    await unmap("data", 0, 5000);
+    const chunks = [...memory.chunks()];
+    expect(chunks.map(({ bytes }) => bytes.length)).toEqual([0, 0, 0, 0, 0, 0]);
+    expect(memory.unreadable).toBe(5000);
+  });
+
+  it("are not looked at any longer when nobody wants them", async () => {
+    const { pid } = await hold(1);
+    const controller = new AbortController();
+    const reason = new Error("interrupted");
+    const looking = processSource(`pid:${pid}`, controller.signal);
+    setImmediate(() => controller.abort(reason));
+    await expect(looking).rejects.toBe(reason);
+    expect(openMemories(pid)).toBe(0);
+  });
+
   it("end where the process ends, and the offset is named", async () => {
     const { child, pid, at } = await hold(600);
     const address = at.data as number;
-    const memory = new ProcessMemory(within(dataOf(pid), address, 600)).chunks();
+    const memory = new ProcessMemory(within(await dataOf(pid), address, 600)).chunks();
     expect(memory.next().value?.bytes.length).toBe(2 ** 20);
     child.kill("SIGKILL");
     await once(child, "exit");
     const where = `byte ${2 ** 20} of ${600 * PAGE} (address 0x${(address + 2 ** 20).toString(16)})`;
     const mend = "name a process that lives on while it is read";
-    expect(() => memory.next()).toThrow(`pid:${pid}: ended at ${where}; ${mend}`);
+    const wrong = `ended or started another program at ${where}`;
+    expect(() => memory.next()).toThrow(`pid:${pid}: ${wrong}; ${mend}`);
   });
 
-  it("are not those of a later process with its number", async () => {
-    const { pid } = await hold(1);
-    const later = { ...dataOf(pid), startTime: "1" };
-    expect(() => new ProcessMemory(later).chunks().next()).toThrow(
-      `pid:${pid}: ended at byte 0 of`,
+  it("are not those of the program that its process starts next", async () => {
+    const { pid, ask } = await hold(600);
+    const data = await dataOf(pid);
+    expect(await ask("exec")).toBe("done");
+    expect(() => new ProcessMemory(data).chunks().next()).toThrow(
+      `pid:${pid}: ended or started another program at byte 0 of`,
     );
   });
 });
@@ -166,7 +209,7 @@ describe.skipIf(!canTest)("the pages of a process", () => {
 describe.skipIf(!canTest).each(["bytes", "sha256"] as const)("a guest, kept as %s", (keeping) => {
   it("is compared with what was read, not with what the process has now", async () => {
     const { pid, at, unmap } = await hold(300);
-    const data = within(dataOf(pid, keeping), at.data as number, 300);
+    const data = within(await dataOf(pid, keeping), at.data as number, 300);
     await unmap("data", 290, 2);
     const engine = await createEngine({ memoryPerNode: 8 * 2 ** 20 });
     try {
@@ -192,7 +235,55 @@ describe.skipIf(!canTest).each(["bytes", "sha256"] as const)("a guest, kept as %
   });
 });
 
+describe.skipIf(!canTest)("of processes", () => {
+  it("nothing is kept where nothing is verified", async () => {
+    const { pid, at } = await hold(3);
+    const data = within(await dataOf(pid, "nothing"), at.data as number, 3);
+    await using engine = await createEngine({ memoryPerNode: 8 * 2 ** 20 });
+    const guest = engine.createGuest({ bytes: 3 * PAGE });
+    expect((await guest.run(LOAD, data)) as Loaded).toEqual({ unreadable: 0 });
+    expect(guest.read(0, PAGE)).toEqual(new Uint8Array(numbered(1)));
+    const found = { pages: 0, mismatches: 0, first: [], unreadable: null };
+    expect((await guest.run(VERIFY, data)) as Verified).toEqual(found);
+  });
+
+  it("copies are kept up to a GiB in all, and digests of more", async () => {
+    const { pid } = await hold(1);
+    await dataOf(pid);
+    const source = looked[0] as Source;
+    const half = { ...source, pages: 2 ** 17 };
+    const file = { ...half, data: { kind: "files", files: [] } } as const;
+    const keepings = (sources: readonly Source[]): unknown[] =>
+      sources.map(({ data }) => (data.kind === "process" ? data.keeping : data.kind));
+    const fits = withKeeping([half, file, half], true);
+    expect([keepings(fits.sources), fits.notes]).toEqual([["bytes", "files", "bytes"], []]);
+    const more = withKeeping([half, file, { ...half, pages: 2 ** 17 + 1 }], true);
+    expect([keepings(more.sources), more.notes]).toEqual([
+      ["sha256", "files", "sha256"],
+      [
+        "1.00 GiB of process memory are more than 1.00 GiB: " +
+          "a SHA-256 of each page is kept to compare with, not the page",
+      ],
+    ]);
+    const none = withKeeping([half, file, half, half], false);
+    expect([keepings(none.sources), none.notes]).toEqual([
+      ["nothing", "files", "nothing", "nothing"],
+      [],
+    ]);
+  });
+});
+
 describe.skipIf(!canTest)("pagefold run pid:", () => {
+  it("tells the name as it is, and that a thread is no process of its own", async () => {
+    const { pid, ask } = await hold(10);
+    expect(await ask("name sp\u00e4ti")).toBe("done");
+    const thread = await ask("thread");
+    const { guests, notes } = await documentOf([`pid:${pid}`, `pid:${thread}`, "--no-verify"]);
+    expect(guests[0]?.name).toBe(`${pid} sp\u00e4ti`);
+    const shared = "all its threads share the memory that was taken";
+    expect(notes).toEqual([`pid:${thread} is a thread of process ${pid}: ${shared}`]);
+  });
+
   it("folds processes, twice the same one too, and leaves them alone", async () => {
     const [a, b] = await Promise.all([hold(500), hold(500)]);
     const name = fs.readFileSync(`/proc/${a.pid}/comm`, "utf8").trim();
@@ -226,8 +317,11 @@ describe.skipIf(!canTest)("pagefold run pid:", () => {
     await once(child, "exit");
     run.child.kill("SIGCONT");
     const { status, stdout, stderr } = await run.ended;
+    const wrong = "ended or started another program at byte";
     expect(stderr).toMatch(
-      /^pagefold: pid:\d+: ended at byte [1-9]\d* of \d+ \(address 0x[0-9a-f]+\); name a .*\n$/,
+      new RegExp(
+        `^pagefold: pid:${pid}: ${wrong} [1-9]\\d* of \\d+ \\(address 0x[0-9a-f]+\\); name a .*\n$`,
+      ),
     );
     expect([status, stdout]).toEqual([2, ""]);
   });
@@ -245,7 +339,7 @@ async function refused(spec: string, line: string, options = {}): Promise<void> 
 }
 
 describe.skipIf(process.platform !== "linux")("bad input", () => {
-  it.each(["pid:", "pid:self", "pid:0", "pid:-1", "pid:4194305", "pid:1e3"])("%s", (spec) =>
+  it.each(["pid:", "pid:self", "pid:0", "pid:-1", "pid:4194304", "pid:1e3"])("%s", (spec) =>
     refused(spec, "is not the number of a process; write pid:1234"),
   );
 
@@ -262,6 +356,31 @@ describe.skipIf(process.platform !== "linux")("bad input", () => {
     const [pid] = await once(child.stdout.setEncoding("utf8"), "data");
     while (identify(Number(pid)).kind !== "zombie") await new Promise(setImmediate);
     await refused(`pid:${Number(pid)}`, "has ended; name a process that runs");
+  });
+
+  it.skipIf(!canTest || !["x64", "arm64"].includes(process.arch))(
+    "a process whose main thread has ended before others",
+    async () => {
+      const { pid, ask } = await hold(1);
+      const thread = await ask("thread");
+      expect(await ask("leave")).toBe("done");
+      while (identify(pid).kind !== "zombie") await new Promise(setImmediate);
+      const mend = `name another of its threads, such as pid:${thread}`;
+      await refused(`pid:${pid}`, `its main thread has ended; ${mend}`);
+      await documentOf([`pid:${thread}`]);
+    },
+  );
+
+  it("pages of another size", () => {
+    const auxv = (size: bigint): Buffer => Buffer.from(BigUint64Array.of(3n, 6n, 6n, size).buffer);
+    expect(() => checkPageSize("pid:7", auxv(4096n))).not.toThrow();
+    const mend = "name a file, such as a core dump of it";
+    expect(() => checkPageSize("pid:7", auxv(65536n))).toThrow(
+      `pid:7: the pages of this system have 64 KiB, and those of pagefold 4 KiB; ${mend}`,
+    );
+    expect(() => checkPageSize("pid:7", Buffer.alloc(32))).toThrow(
+      `pid:7: this system does not tell how large its pages are; ${mend}`,
+    );
   });
 
   it.skipIf(process.getuid?.() !== 0)("a process of somebody else", () =>

@@ -4,7 +4,8 @@
  */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { printable, shortened, width, wrapped } from "../../dist/cli/screen/columns.js";
+import { printable } from "../../dist/cli/printable.js";
+import { shortened, width, wrapped } from "../../dist/cli/screen/columns.js";
 import { renderText } from "../../dist/cli/screen/text.js";
 import { MAIN, PAGE, pagefold } from "./command.js";
 import { guestRow, runDocument } from "./run-document.js";
@@ -123,13 +124,21 @@ describe("the text of a run", () => {
       },
     });
     expect(summaryOf(renderText(document))).toMatchInlineSnapshot(`
-      "merged    interrupted after 0 passes, not settled
-                INTERRUPTED: this is what is known
+      "ended     INTERRUPTED: this is what was known by then
+      merged    not settled after 0 passes
       scanned   nothing
       verified  no pages
                 no audit of the engine
       saved     0 KiB of 20 KiB (0.0%)"
     `);
+  });
+
+  it("says so too when merging had ended by then", () => {
+    const document = runDocument(FOLDED, { interrupted: true, verify: null, check: "skipped" });
+    expect(summaryOf(renderText(document)).split("\n").slice(0, 2)).toEqual([
+      "ended     INTERRUPTED: this is what was known by then",
+      "merged    settled after 3 passes in 1.89 s (first pass 51 ms, second 1.83 s)",
+    ]);
   });
 
   it("says why it stopped, and what was not verified", () => {
@@ -241,7 +250,7 @@ function tableOf(text: string): string {
 }
 
 function summaryOf(text: string): string {
-  return text.slice(text.indexOf("\nmerged") + 1, text.indexOf("\n\nHow to read it"));
+  return text.slice(text.search(/\n(ended|merged)/) + 1, text.indexOf("\n\nHow to read it"));
 }
 
 describe("columns", () => {
@@ -313,7 +322,7 @@ describe.skipIf(!hasTerminal)("a run on a terminal", () => {
     const seen = await onTerminal([...command, ...slow], { columns: 80, actions });
     expect(seen.status).toBe(130);
     expect(seen.screen[0]).toMatch(/^guest /);
-    expect(seen.screen).toContain("          INTERRUPTED: this is what is known");
+    expect(seen.screen).toContain("ended     INTERRUPTED: this is what was known by then");
     expect(seen.screen.filter((line) => line.includes("merging"))).toEqual([]);
   });
 

@@ -3,6 +3,7 @@
  * bundler's worker does, keeps the results, says that it is ready, and lives until pagefold has gone.
  */
 import { readFileSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
 import { parse, type Token } from "acorn";
 import { generate } from "astring";
 
@@ -11,10 +12,8 @@ export interface Assignment {
   readonly paths: readonly string[];
 }
 
-/** To pagefold: the results are in memory. */
-export interface Ready {
-  readonly modules: number;
-}
+/** To pagefold: the results are in memory, or why they are not. */
+export type Answer = { readonly modules: number } | { readonly failed: string };
 
 /** What a bundler's worker keeps, of all modules one after the other. */
 interface Results {
@@ -28,16 +27,25 @@ interface Results {
 const kept: Results[] = [];
 
 process.on("message", ({ paths }: Assignment) => {
-  const results = bundle(paths);
-  kept.push(results);
-  // Trees and strings of modules are garbage by now; a worker that waits for more work has collected it.
-  globalThis.gc?.();
-  process.send?.({ modules: results.modules } satisfies Ready);
+  bundle(paths).then(
+    (results) => {
+      kept.push(results);
+      // Trees and strings of modules are garbage by now; a worker that waits for more work has collected it.
+      globalThis.gc?.();
+      answer({ modules: results.modules });
+    },
+    (error: Error) => answer({ failed: error.message }),
+  );
 });
 // However pagefold ends, its end of the channel closes.
 process.on("disconnect", () => process.exit(0));
 // A terminal sends Ctrl-C to its whole group; pagefold decides when this process may go.
 process.on("SIGINT", () => {});
+
+function answer(text: Answer): void {
+  // That nobody hears it is told by "disconnect".
+  process.send?.(text, undefined, undefined, () => {});
+}
 
 interface Compiled {
   readonly code: string;
@@ -63,8 +71,14 @@ function compile(path: string): Compiled | null {
   return null;
 }
 
-function bundle(paths: readonly string[]): Results {
-  const modules = paths.map(compile).filter((module) => module !== null);
+async function bundle(paths: readonly string[]): Promise<Results> {
+  const modules: Compiled[] = [];
+  for (const path of paths) {
+    const module = compile(path);
+    if (module !== null) modules.push(module);
+    // The end of pagefold is heard between files.
+    await setImmediate();
+  }
   const tokens = new Int32Array(modules.reduce((sum, module) => sum + module.tokens.length, 0));
   let at = 0;
   for (const module of modules) {

@@ -2,9 +2,9 @@
  * script-files - the JavaScript that the processes of the default run parse: pagefold's own, that of the
  * packages it needs, and that of the npm beside this Node.
  */
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
-import { filesBelow, packageFolders } from "../sources/installation.js";
+import { filesBelow, packageFolders, readableFile } from "../sources/installation.js";
 
 /** Bytes at most: enough to fill the processes, little enough to parse in seconds. */
 const BYTES_MAX = 4 * 2 ** 20;
@@ -21,10 +21,10 @@ export function scriptFiles(): ScriptFiles {
   let bytes = 0;
   for (const path of [...packageFolders(), ...npmFolders()].flatMap(filesBelow)) {
     if (!EXTENSIONS.has(extname(path))) continue;
-    const { size } = statSync(path);
-    if (bytes + size > BYTES_MAX) continue;
+    const file = readableFile(path);
+    if (file === null || bytes + file.bytes > BYTES_MAX) continue;
     paths.push(path);
-    bytes += size;
+    bytes += file.bytes;
   }
   return { paths, bytes };
 }

@@ -37,8 +37,10 @@ async function writeAll(
   before: (chunk: Chunk) => void = () => {},
 ): Promise<void> {
   for (const chunk of chunks) {
-    before(chunk);
-    vcpu.write(chunk.address, chunk.bytes);
+    if (chunk.bytes.length > 0) {
+      before(chunk);
+      vcpu.write(chunk.address, chunk.bytes);
+    }
     // The node hears that the engine closes.
     await setImmediate();
   }

@@ -4,9 +4,6 @@
 
 const CLUSTERS = new Intl.Segmenter("und", { granularity: "grapheme" });
 
-/** What a terminal would obey, or what would turn the order of the text around it. */
-const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/gu;
-
 /** A cluster that terminals show as one picture. */
 const EMOJI = /\p{Emoji_Presentation}|\uFE0F/u;
 
@@ -22,11 +19,6 @@ const WIDE = new RegExp(
 const ZERO = /[\p{Mn}\p{Me}\p{Cf}\u1160-\u11FF]/u;
 
 const CUT = "...";
-
-/** Text with "?" for what no terminal may get. */
-export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, "?");
-}
 
 /** Columns that printable text takes. */
 export function width(text: string): number {

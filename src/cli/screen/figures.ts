@@ -16,8 +16,9 @@ export function counted(value: number, one: string, many = `${one}s`): string {
 }
 
 export function size(bytes: number): string {
-  if (bytes < MIB) return `${count(bytes / KIB)} KiB`;
-  if (bytes < GIB) return `${(bytes / MIB).toFixed(1)} MiB`;
+  // What would be rounded to 1,024 of a unit is 1 of the next.
+  if (bytes < MIB - KIB / 2) return `${count(bytes / KIB)} KiB`;
+  if (bytes < GIB - MIB / 20) return `${(bytes / MIB).toFixed(1)} MiB`;
   return `${(bytes / GIB).toFixed(2)} GiB`;
 }
 

@@ -6,7 +6,8 @@
  * meanwhile begins there too.
  */
 import cliProgress from "cli-progress";
-import { printable, shortened, width } from "./columns.js";
+import { printable } from "../printable.js";
+import { shortened, width } from "./columns.js";
 import { count, sizeOfPages } from "./figures.js";
 
 export interface ProgressView {

@@ -3,7 +3,8 @@
  */
 import { PAGE_SIZE } from "../../base/units.js";
 import type { GuestRow, RunDocument } from "../document.js";
-import { printable, shortened, wrapped } from "./columns.js";
+import { printable } from "../printable.js";
+import { shortened, wrapped } from "./columns.js";
 import { count, counted, duration, percent, size } from "./figures.js";
 import { type Column, columnWidth, renderTable, tableWidth } from "./table.js";
 
@@ -101,6 +102,7 @@ function histogramTable({ histogram }: RunDocument): string[] {
 
 function summary(document: RunDocument): string[] {
   return [
+    ...facts("ended", endedLines(document)),
     ...facts("merged", mergedLines(document)),
     ...facts("scanned", rateLines(document)),
     ...facts("verified", verifyLines(document)),
@@ -118,6 +120,10 @@ function facts(about: string, texts: readonly string[]): string[] {
   return lines.map((line, i) => (i === 0 ? about : "").padEnd(LABEL) + line);
 }
 
+function endedLines({ interrupted }: RunDocument): string[] {
+  return interrupted ? ["INTERRUPTED: this is what was known by then"] : [];
+}
+
 function mergedLines({ settled, interrupted, passes, timing, options }: RunDocument): string[] {
   const { first_pass_seconds: first, merge_pass_seconds: second, settle_seconds: all } = timing;
   const parts = [
@@ -127,9 +133,7 @@ function mergedLines({ settled, interrupted, passes, timing, options }: RunDocum
   const detail = parts.length > 0 ? ` (${parts.join(", ")})` : "";
   const after = `after ${counted(passes, "pass", "passes")}`;
   if (settled && all !== null) return [`settled ${after} in ${duration(all)}${detail}`];
-  if (interrupted) {
-    return [`interrupted ${after}, not settled${detail}`, "INTERRUPTED: this is what is known"];
-  }
+  if (interrupted) return [`not settled ${after}${detail}`];
   const limit = passes === options.passes ? "--passes" : "--seconds";
   return [`stopped by ${limit} ${after}, not settled${detail}`];
 }

@@ -2,94 +2,78 @@
  * find - everything a run is about: the sources that were named, the files of this installation, or, where
  * nothing was named, live processes that are started for it.
  */
-import { PAGE_SIZE } from "../../base/units.js";
-import { BadInput, reasonOf } from "../bad-input.js";
-import { scriptFiles } from "../demo/script-files.js";
-import { startWorkforce, type Workforce } from "../demo/workforce.js";
+import { isBadInput, reasonOf } from "../bad-input.js";
+import { liveSources } from "../demo/live-sources.js";
+import { WorkforceError } from "../demo/workforce.js";
 import type { RunOptions } from "../options.js";
-import { count, size } from "../screen/figures.js";
+import type { ProgressView } from "../screen/progress.js";
 import { installationSources } from "./installation.js";
-import { PID_PREFIX, processSource } from "./process/process-source.js";
+import { withKeeping } from "./process/keeping.js";
+import { closeMemories } from "./process/process-source.js";
 import { resolveSources, withUniqueNames } from "./resolve.js";
-import type { Source } from "./source.js";
+import type { Resolved } from "./source.js";
+import { isSystemError } from "./system-error.js";
 
-/** Processes that are started when no source is named. */
-const PROCESSES = 4;
-/** Private copies of processes take so much together at most; beyond, a digest of each page is kept. */
-const COPIES_MAX = 2 ** 30;
-
-export interface Found {
-  readonly sources: readonly Source[];
-  /** What is to be known of them, a sentence each. */
-  readonly notes: readonly string[];
-  /** Ends what was started for them; resolves when it has gone. */
+/** No two sources have one name. */
+export interface Found extends Resolved {
+  /** Closes and ends what was opened and started for them; resolves when it has gone. */
   release(): Promise<void>;
+}
+
+/** Resolved sources, and how to end what was started for them. */
+interface Running extends Resolved {
+  stop(): Promise<void>;
 }
 
 /** Throws BadInput, and rejects when `signal` is aborted. */
 export async function findSources(
-  { sources: specs, installation }: RunOptions,
+  { sources: specs, installation, verify }: RunOptions,
+  view: ProgressView,
   signal: AbortSignal,
 ): Promise<Found> {
-  if (specs.length === 0 && !installation) return await liveOrFiles(signal);
-  const named = resolveSources(specs);
-  const notes = named
-    .filter(({ paddedBytes }) => paddedBytes > 0)
-    .map(({ source, paddedBytes }) => `${source}: ${paddedBytes} zero bytes fill up its last page`);
-  if (!installation) return found(named, notes);
-  const files = installedFiles();
-  return found([...named, ...files.sources], [...notes, ...files.notes]);
+  const isNamed = specs.length > 0 || installation;
+  const { sources, notes, stop } = isNamed
+    ? notRunning(await resolveSources(specs, view, signal), installation)
+    : await liveOrFiles(view, signal);
+  const kept = withKeeping(sources, verify);
+  return {
+    sources: withUniqueNames(kept.sources),
+    notes: [...notes, ...kept.notes],
+    release: () => {
+      closeMemories(sources);
+      return stop();
+    },
+  };
 }
 
-function found(
-  sources: readonly Source[],
-  notes: readonly string[],
-  release: Found["release"] = async () => {},
-): Found {
-  const bytes = sources.reduce((sum, { data, pages }) => {
-    return data.kind === "process" ? sum + pages * PAGE_SIZE : sum;
-  }, 0);
-  if (bytes <= COPIES_MAX) return { sources: withUniqueNames(sources), notes, release };
-  const digested = sources.map((source): Source => {
-    const { data } = source;
-    return data.kind === "process" ? { ...source, data: { ...data, keeping: "sha256" } } : source;
-  });
-  const note =
-    `${size(bytes)} of process memory are more than ${size(COPIES_MAX)}: ` +
-    "a SHA-256 of each page is kept to compare with, not the page";
-  return { sources: withUniqueNames(digested), notes: [...notes, note], release };
-}
-
-function installedFiles(): Pick<Found, "sources" | "notes"> {
-  const { sources, files, skipped } = installationSources();
-  const padded = sources.reduce((sum, { paddedBytes }) => sum + paddedBytes, 0);
-  const about = "this installation";
-  const notes = [`${about}: ${files} files, ${padded} zero bytes fill up their last pages`];
-  if (skipped > 0) notes.push(`${about}: ${skipped} files may not be read and are left out`);
-  return { sources, notes };
+/** Sources for which nothing was started, and the files of this installation if they are asked for. */
+function notRunning({ sources, notes }: Resolved, installation: boolean): Running {
+  const files = installation ? installationSources() : { sources: [], notes: [] };
+  return {
+    sources: [...sources, ...files.sources],
+    notes: [...notes, ...files.notes],
+    stop: async () => {},
+  };
 }
 
 /** Processes that are started here, or files where their memory cannot be had. */
-async function liveOrFiles(signal: AbortSignal): Promise<Found> {
-  const { paths, bytes } = scriptFiles();
-  let workforce: Workforce | null = null;
+async function liveOrFiles(view: ProgressView, signal: AbortSignal): Promise<Running> {
+  if (process.platform !== "linux") return filesInstead("this is not Linux");
   try {
-    if (process.platform !== "linux") throw new Error("this is not Linux");
-    workforce = await startWorkforce(PROCESSES, { paths }, signal);
-    const sources = workforce.pids.map((pid) => processSource(`${PID_PREFIX}${pid}`));
-    const note =
-      `no source was named: ${PROCESSES} Node processes were started, and each has parsed and compacted ` +
-      `the same ${count(workforce.modules)} modules (${size(bytes)})`;
-    const { stop } = workforce;
-    return found(sources, [note], stop);
+    return await liveSources(view, signal);
   } catch (error) {
-    await workforce?.stop();
     signal.throwIfAborted();
-    const { sources, notes } = installedFiles();
-    const reason = error instanceof BadInput ? error.message : reasonOf(error);
-    const note =
-      "no source was named, and the memory of processes started for it cannot be had here " +
-      `(${reason}): the files of this installation were folded instead`;
-    return found(sources, [note, ...notes]);
+    if (isBadInput(error)) return filesInstead(error.message);
+    if (error instanceof WorkforceError || isSystemError(error)) {
+      return filesInstead(reasonOf(error));
+    }
+    throw error;
   }
+}
+
+function filesInstead(reason: string): Running {
+  const note =
+    "no source was named, and the memory of processes started for it cannot be had here " +
+    `(${reason}): the files of this installation were folded instead`;
+  return notRunning({ sources: [], notes: [note] }, true);
 }

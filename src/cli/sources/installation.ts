@@ -6,8 +6,9 @@ import { accessSync, constants, type Dirent, existsSync, readdirSync, statSync }
 import { basename, dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { dependencies } from "../package.js";
-import { filesSource } from "./resolve.js";
-import type { Source, SourceFile } from "./source.js";
+import { counted } from "../screen/figures.js";
+import { filesSource, zerosFill } from "./resolve.js";
+import type { Resolved, Source, SourceFile } from "./source.js";
 
 /** Packages that have less share a guest. */
 const SMALL_BYTES = 2 ** 20;
@@ -15,39 +16,45 @@ const SMALL_BYTES = 2 ** 20;
 /** The directory with package.json. */
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-interface Installation {
-  readonly sources: readonly Source[];
-  readonly files: number;
-  /** Files that may not be read. */
-  readonly skipped: number;
-}
-
 /** A guest for Node, one for pagefold, one for each large package (or scope), and one for all the others. */
-export function installationSources(): Installation {
-  const found: SourceFile[][] = [];
+export function installationSources(): Resolved {
   let skipped = 0;
   const take = (paths: readonly string[]): SourceFile[] => {
-    const files = paths.map(fileAt);
+    const files = paths.map(readableFile);
     skipped += files.filter((file) => file === null).length;
     return files.filter((file) => file !== null).filter(({ bytes }) => bytes > 0);
   };
-  const sources: Source[] = [];
-  const add = (name: string, source: string, files: SourceFile[]): void => {
-    if (files.length > 0) sources.push(filesSource(name, source, files));
-    found.push(files);
-  };
-  add("node executable", process.execPath, take([process.execPath]));
-  add("pagefold", join(ROOT, "dist"), take(filesBelow(join(ROOT, "dist"))));
   const { folder, names } = packages();
+  const dist = join(ROOT, "dist");
+  const guests = [
+    { name: "node executable", source: process.execPath, files: take([process.execPath]) },
+    { name: "pagefold", source: dist, files: take(filesBelow(dist)) },
+  ];
   const small: SourceFile[] = [];
   for (const name of names) {
-    const files = take(filesBelow(join(folder, name)));
+    const source = join(folder, name);
+    const files = take(filesBelow(source));
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
     if (bytes < SMALL_BYTES) small.push(...files);
-    else add(name, join(folder, name), files);
+    else guests.push({ name, source, files });
   }
-  add("other packages", folder, small);
-  return { sources, files: found.flat().length, skipped };
+  guests.push({ name: "other packages", source: folder, files: small });
+  const sources = guests
+    .filter(({ files }) => files.length > 0)
+    .map(({ name, source, files }) => filesSource(name, source, files));
+  const files = guests.reduce((sum, guest) => sum + guest.files.length, 0);
+  return { sources, notes: notesOf(sources, files, skipped) };
+}
+
+function notesOf(sources: readonly Source[], files: number, skipped: number): string[] {
+  const padded = sources.reduce((sum, { paddedBytes }) => sum + paddedBytes, 0);
+  const about = "this installation";
+  const notes = [`${about}: ${counted(files, "file")}, ${zerosFill(padded)} up their last pages`];
+  if (skipped > 0) {
+    const left = "may not be read, and left out";
+    notes.push(`${about}: ${counted(skipped, `file that ${left}`, `files that ${left}`)}`);
+  }
+  return notes;
 }
 
 /** Where packages are, and which: all in a folder of our own, or our dependencies in the one we lie in. */
@@ -55,7 +62,7 @@ function packages(): { readonly folder: string; readonly names: readonly string[
   const own = join(ROOT, "node_modules");
   if (existsSync(own)) {
     // What begins with a dot is no package: links to commands, caches of tools.
-    const names = readdirSync(own).filter((name) => !name.startsWith("."));
+    const names = namesIn(own).filter((name) => !name.startsWith("."));
     return { folder: own, names: names.sort() };
   }
   const folder = dirname(ROOT.endsWith(sep) ? ROOT.slice(0, -1) : ROOT);
@@ -82,7 +89,16 @@ export function filesBelow(directory: string): string[] {
   return files.map((entry) => join(entry.parentPath ?? entry.path, entry.name)).sort();
 }
 
-function fileAt(path: string): SourceFile | null {
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+/** null for a file that may not be read, or has gone. */
+export function readableFile(path: string): SourceFile | null {
   try {
     accessSync(path, constants.R_OK);
     return { path, bytes: statSync(path).size };

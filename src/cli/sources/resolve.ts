@@ -2,24 +2,85 @@
  * resolve - from what the user named to what guests are filled with; bad input is found here, before
  * anything is loaded.
  */
-import { closeSync, openSync, type Stats, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, type Stats, statSync } from "node:fs";
 import { basename } from "node:path";
 import { PAGE_SIZE, pagesFor } from "../../base/units.js";
-import { BadInput, reasonOf } from "../bad-input.js";
-import { PID_PREFIX, processSource } from "./process/process-source.js";
-import type { Source, SourceFile } from "./source.js";
+import { BadInput, isBadInput, reasonOf } from "../bad-input.js";
+import { printable } from "../printable.js";
+import { count, counted } from "../screen/figures.js";
+import type { ProgressView } from "../screen/progress.js";
+import { closeMemories, PID_PREFIX, processSource } from "./process/process-source.js";
+import type { Resolved, Source, SourceFile } from "./source.js";
 import { parseSynth, SYNTH_PREFIX } from "./synth.js";
 
-/** The sources in order, with a guest for each; no two have one name. */
-export function resolveSources(specs: readonly string[]): Source[] {
-  return specs.flatMap((spec) => {
-    if (spec.startsWith(PID_PREFIX)) return [processSource(spec)];
-    if (!spec.startsWith(SYNTH_PREFIX)) return [fileSource(spec)];
-    const { data, guests } = parseSynth(spec);
-    const bytes = data.pages * PAGE_SIZE;
-    const guest = { source: spec, data, bytes, paddedBytes: 0, pages: data.pages };
-    return Array.from({ length: guests }, () => ({ name: "synth", ...guest }));
-  });
+/** Files whose padding is told of each. */
+const PADDED_MAX = 3;
+
+/**
+ * The sources in order, with a guest for each; two may have one name. Closing what was opened for them is
+ * owed: closeMemories. Throws BadInput, and when `signal` is aborted.
+ */
+export async function resolveSources(
+  specs: readonly string[],
+  view: ProgressView,
+  signal: AbortSignal,
+): Promise<Resolved> {
+  const sources: Source[] = [];
+  const notes: string[] = [];
+  try {
+    for (const spec of specs) {
+      const found = await resolveSource(spec, view, signal);
+      sources.push(...found.sources);
+      notes.push(...found.notes);
+    }
+  } catch (error) {
+    closeMemories(sources);
+    throw error;
+  }
+  return { sources, notes: [...paddingNotes(sources), ...notes] };
+}
+
+async function resolveSource(
+  spec: string,
+  view: ProgressView,
+  signal: AbortSignal,
+): Promise<Resolved> {
+  try {
+    if (spec.startsWith(PID_PREFIX)) {
+      view.begin(`looking at ${spec}`, 0);
+      return await processSource(spec, signal);
+    }
+    if (spec.startsWith(SYNTH_PREFIX)) return { sources: synthSources(spec), notes: [] };
+  } catch (error) {
+    // A file may be called what sources of another kind are.
+    if (isBadInput(error) && existsSync(spec)) {
+      error.message += printable(`, or ./${spec} for the file of that name`);
+    }
+    throw error;
+  }
+  return { sources: [fileSource(spec)], notes: [] };
+}
+
+function synthSources(spec: string): Source[] {
+  const { data, guests } = parseSynth(spec);
+  const bytes = data.pages * PAGE_SIZE;
+  const guest = { source: spec, data, bytes, paddedBytes: 0, pages: data.pages };
+  return Array.from({ length: guests }, () => ({ name: "synth", ...guest }));
+}
+
+function paddingNotes(sources: readonly Source[]): string[] {
+  const padded = sources.filter(({ paddedBytes }) => paddedBytes > 0);
+  if (padded.length > PADDED_MAX) {
+    const bytes = padded.reduce((sum, { paddedBytes }) => sum + paddedBytes, 0);
+    return [`${count(padded.length)} sources: ${zerosFill(bytes)} up their last pages`];
+  }
+  return padded.map(
+    ({ source, paddedBytes }) => `${source}: ${zerosFill(paddedBytes)} up its last page`,
+  );
+}
+
+export function zerosFill(bytes: number): string {
+  return counted(bytes, "zero byte fills", "zero bytes fill");
 }
 
 function fileSource(path: string): Source {
@@ -51,6 +112,7 @@ export function withUniqueNames(sources: readonly Source[]): Source[] {
 
 /** Bytes of a regular file that may be read. */
 function readableBytes(path: string): number {
+  if (path === "") throw new BadInput('""', "is not the name of a file", "name a file");
   const stats = statOf(path);
   if (stats.isDirectory()) throw new BadInput(path, "is a directory", "name the files in it");
   if (!stats.isFile()) {
@@ -73,6 +135,11 @@ function statOf(path: string): Stats {
   } catch (error) {
     const reason = reasonOf(error);
     const missing = reason === "ENOENT" || reason === "ENOTDIR";
+    // What Node makes of bytes that are no text, and cannot turn back.
+    if (missing && path.includes("\ufffd")) {
+      const wrong = "there is no such file, or its name is not valid UTF-8 text";
+      throw new BadInput(path, wrong, "check the path, or rename the file");
+    }
     const wrong = missing ? "there is no such file" : `cannot be looked at (${reason})`;
     throw new BadInput(path, wrong, "check the path");
   }

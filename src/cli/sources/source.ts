@@ -33,20 +33,19 @@ export interface PageRanges {
   readonly pages: Uint32Array;
 }
 
-/** What stays of a live process to verify its guest with: all bytes, or a digest of each page. */
+/** What stays of a live process to verify its guest with: all bytes, a digest of each page, or nothing. */
 export type Keeping = keyof typeof KEPT_BYTES;
 
 /** Bytes that are kept of a page. */
-export const KEPT_BYTES = { bytes: PAGE_SIZE, sha256: 32 } as const;
+export const KEPT_BYTES = { bytes: PAGE_SIZE, sha256: 32, nothing: 0 } as const;
 
 /** Private anonymous pages of a live process, one after the other. */
 export interface ProcessData {
   readonly kind: "process";
   /** As the user wrote it. */
   readonly spec: string;
-  readonly pid: number;
-  /** Tells the process from a later one with its number. */
-  readonly startTime: string;
+  /** Its memory, open in this process; see process/memory.ts. */
+  readonly memory: number;
   readonly ranges: PageRanges;
   readonly keeping: Keeping;
 }
@@ -56,7 +55,7 @@ export type RereadableData = FilesData | SynthData;
 export type SourceData = RereadableData | ProcessData;
 
 export interface Source {
-  /** Name of the guest; no two are the same. */
+  /** Name of the guest. */
   readonly name: string;
   /** As the user wrote it, or where it was found. */
   readonly source: string;
@@ -65,4 +64,10 @@ export interface Source {
   /** Zero bytes that fill up the last pages. */
   readonly paddedBytes: number;
   readonly pages: number;
+}
+
+/** Sources, and what is to be known of them, a sentence each. */
+export interface Resolved {
+  readonly sources: readonly Source[];
+  readonly notes: readonly string[];
 }

@@ -3,7 +3,7 @@
  * on cannot be read again.
  *
  * They lie in the heap of the node worker that loaded the guest, outside the engine's memory. Where processes
- * have much memory, a SHA-256 of each page is kept instead.
+ * have much memory, a SHA-256 of each page is kept instead; nothing, where guests are not verified.
  */
 import { createHash } from "node:crypto";
 import { type GuestId, PAGE_SIZE } from "../../../base/units.js";
@@ -24,6 +24,7 @@ export interface KeptChunk {
 const byGuest = new Map<GuestId, KeptChunk[]>();
 
 export function keep(guest: GuestId, chunk: Chunk, keeping: Keeping): void {
+  if (keeping === "nothing") return;
   const chunks = byGuest.get(guest) ?? [];
   byGuest.set(guest, chunks);
   chunks.push(keeping === "bytes" ? keptBytes(chunk) : keptDigests(chunk));

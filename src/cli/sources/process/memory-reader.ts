@@ -3,15 +3,14 @@
  *
  * The process runs on, so pages may have gone since they were listed: they are left out and counted.
  */
-import { closeSync, openSync, readSync } from "node:fs";
 import { PAGE_SIZE } from "../../../base/units.js";
 import { BadInput, reasonOf } from "../../bad-input.js";
 import { CHUNK_BYTES, type Chunk } from "../chunk.js";
 import type { ProcessData } from "../source.js";
-import { identify } from "./proc.js";
+import { GONE, NO_PAGE, readMemory } from "./memory.js";
 
-/** What a read of /proc/PID/mem comes to where no page is mapped. */
-const NO_PAGE = -1;
+/** Pages that have gone between two chunks, at most: finding out takes longer than reading. */
+const GONE_MAX = 1024;
 
 /** Reads the listed pages once, page n of the list to page n of the guest. */
 export class ProcessMemory {
@@ -31,29 +30,23 @@ export class ProcessMemory {
     return this.#unreadable;
   }
 
-  /** Throws BadInput when the process ends. */
+  /** Chunks may be empty: whoever loads a guest hears others between them. Throws BadInput when the process ends. */
   *chunks(): Generator<Chunk, void> {
     const { starts, pages } = this.#data.ranges;
-    const fd = openMemory(this.#data);
-    try {
-      for (let i = 0; i < starts.length; i++) {
-        yield* this.#range(fd, starts[i] as number, (pages[i] as number) * PAGE_SIZE);
-      }
-      yield* this.#flush(0);
-    } finally {
-      closeSync(fd);
+    for (let i = 0; i < starts.length; i++) {
+      yield* this.#range(starts[i] as number, (pages[i] as number) * PAGE_SIZE);
     }
+    yield* this.#flush(0);
   }
 
   /** Pages behind each other in the process; in the guest they follow those of the ranges before. */
-  *#range(fd: number, start: number, bytes: number): Generator<Chunk, void> {
+  *#range(start: number, bytes: number): Generator<Chunk, void> {
     for (let done = 0; done < bytes; ) {
-      const room = this.#buffer.subarray(this.#filled, this.#filled + bytes - done);
-      const got = readMemory(fd, room, start + done);
-      if (got === 0) throw ended(this.#data, this.#address + this.#filled, start + done);
+      const got = this.#read(start + done, bytes - done);
       if (got === NO_PAGE) {
+        if (this.#filled > 0 || this.#unreadable % GONE_MAX === 0) yield* this.#flush(PAGE_SIZE);
+        else this.#address += PAGE_SIZE;
         this.#unreadable++;
-        yield* this.#flush(PAGE_SIZE);
         done += PAGE_SIZE;
       } else {
         this.#filled += got;
@@ -63,46 +56,32 @@ export class ProcessMemory {
     }
   }
 
+  /** Fills the buffer on, with `bytes` at most. */
+  #read(address: number, bytes: number): number {
+    const offset = this.#address + this.#filled;
+    const room = this.#buffer.subarray(this.#filled, this.#filled + bytes);
+    let got: number;
+    try {
+      got = readMemory(this.#data.memory, room, address);
+    } catch (error) {
+      const wrong = `cannot be read at ${this.#where(offset, address)} (${reasonOf(error)})`;
+      throw new BadInput(this.#data.spec, wrong, "name another process");
+    }
+    if (got !== GONE) return got;
+    const wrong = `ended or started another program at ${this.#where(offset, address)}`;
+    throw new BadInput(this.#data.spec, wrong, "name a process that lives on while it is read");
+  }
+
+  #where(offset: number, address: number): string {
+    const pages = this.#data.ranges.pages.reduce((sum, each) => sum + each, 0);
+    return `byte ${offset} of ${pages * PAGE_SIZE} (address 0x${address.toString(16)})`;
+  }
+
   /** Hands out what the buffer has; what comes next lies `gap` bytes behind it in the guest. */
   *#flush(gap: number): Generator<Chunk, void> {
     const [address, filled] = [this.#address, this.#filled];
     this.#address += filled + gap;
     this.#filled = 0;
-    if (filled > 0) yield { address, bytes: this.#buffer.subarray(0, filled) };
+    yield { address, bytes: this.#buffer.subarray(0, filled) };
   }
-}
-
-/** Opens the memory of the very process that was looked at, however its number is used by now. */
-function openMemory(data: ProcessData): number {
-  const { spec, pid, startTime } = data;
-  let fd: number | null = null;
-  try {
-    fd = openSync(`/proc/${pid}/mem`, "r");
-    // Opened first: whoever has this start time now had it then.
-    if (identify(pid).startTime === startTime) return fd;
-  } catch (error) {
-    if (fd !== null) closeSync(fd);
-    const reason = reasonOf(error);
-    if (reason === "ENOENT" || reason === "ESRCH") throw ended(data, 0, data.ranges.starts[0]);
-    const mend = "let it keep its rights while it is folded";
-    throw new BadInput(spec, `its memory cannot be read any more (${reason})`, mend);
-  }
-  closeSync(fd);
-  throw ended(data, 0, data.ranges.starts[0]);
-}
-
-/** Bytes that were read, whole pages; 0: the process has ended; NO_PAGE: nothing is mapped at `address`. */
-function readMemory(fd: number, target: Buffer, address: number): number {
-  try {
-    return readSync(fd, target, 0, target.length, address);
-  } catch (error) {
-    if (["EIO", "EFAULT"].includes(reasonOf(error))) return NO_PAGE;
-    throw error;
-  }
-}
-
-function ended({ spec, ranges }: ProcessData, offset: number, address = 0): BadInput {
-  const bytes = ranges.pages.reduce((sum, pages) => sum + pages * PAGE_SIZE, 0);
-  const where = `byte ${offset} of ${bytes} (address 0x${address.toString(16)})`;
-  return new BadInput(spec, `ended at ${where}`, "name a process that lives on while it is read");
 }
