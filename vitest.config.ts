@@ -12,6 +12,9 @@ export default defineConfig({
           name: "pure",
           include: ["test/{unit,model,kernels,tidy}/**/*.test.ts"],
           testTimeout: 60_000,
+          // All cores: nothing here measures time or starts threads.
+          maxWorkers: "100%",
+          sequence: { groupOrder: 0 },
         },
       },
       {
@@ -22,6 +25,7 @@ export default defineConfig({
           testTimeout: 120_000,
           fileParallelism: false,
           pool: "forks",
+          sequence: { groupOrder: 1 },
         },
       },
     ],

@@ -18,9 +18,11 @@ export {
   type EngineEvents,
   type GuestOptions,
   type Ksm,
+  type MigrateOptions,
 } from "./machine/engine.js";
 export { type EngineGuest, Guest } from "./machine/guest.js";
 export type { EngineHandle } from "./machine/handle.js";
+export type { MigrationFailures, MigrationResult } from "./machine/migration.js";
 export type { EngineOptions } from "./machine/options.js";
 export type { Pin, PinnedPage } from "./machine/pin.js";
 export type { GuestProgram, ProgramContext } from "./machine/program.js";

@@ -151,6 +151,11 @@ export function totalFrames(memory: Memory): number {
   return memory.blocks.length << memory.sizes.framesPerBlockShift;
 }
 
+/** Is there a frame of this number? Whether it is free is another matter. */
+export function isFrame(memory: Memory, pfn: number): boolean {
+  return Number.isInteger(pfn) && pfn >= 0 && pfn < totalFrames(memory);
+}
+
 export function blockOf(memory: Memory, pfn: Pfn): Block {
   return memory.blocks[pfn >>> memory.sizes.framesPerBlockShift] as Block;
 }

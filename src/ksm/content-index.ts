@@ -9,8 +9,10 @@
  * full. A list of LIST_MAX contents is closed, and further contents go to lists under a second hash
  * (ksm/rehash.ts), so n different contents under one hash cost at most about 2 LIST_MAX looks each.
  *
- *   table   open addressing, linear probing: {high half of the hash, content}; home = low half scaled to
- *           the capacity (multiply-shift: the capacity need not be a power of two). Removal shifts back.
+ *   table   open addressing, linear probing: {hash, low and high half, content}; home = low half scaled to
+ *           the capacity (multiply-shift: the capacity need not be a power of two, and entries stand nearly
+ *           in order of it, so that growing reads one table and writes the other from end to end).
+ *           Removal shifts back.
  *   header  [0] entries in use
  *
  * The table is private to its shard; words, so that the explorer can replay it.
@@ -27,7 +29,6 @@ import type { Memory } from "../base/memory.js";
 import type { Slot, StableId } from "../base/units.js";
 import { stableWord } from "../mm/keyhole.js";
 import { itemWord } from "../mm/rmap.js";
-import { hashLow, stableHashLow } from "./item.js";
 
 /** A candidate page or a stable node: `number << 2 | kind`. */
 export type Content = number;
@@ -54,7 +55,9 @@ export function contentNumber(content: Content): number {
 }
 
 const HEADER_WORDS = 2;
-const ENTRY_WORDS = 2;
+const ENTRY_WORDS = 3;
+const ENTRY_HIGH = 1;
+const ENTRY_CONTENT = 2;
 const INITIAL_ENTRIES = 64;
 
 export interface ContentIndex {
@@ -97,14 +100,14 @@ export function indexSize(index: ContentIndex): number {
 }
 
 /** First content with this hash, or NO_CONTENT. */
-export function findContent(
-  index: ContentIndex,
-  memory: Memory,
-  low: number,
-  high: number,
-): Content {
-  const word = findEntry(index, memory, low, high);
-  return word < 0 ? NO_CONTENT : plainLoad(index.words, word + 1);
+export function findContent(index: ContentIndex, low: number, high: number): Content {
+  const word = findEntry(index, low, high);
+  return word < 0 ? NO_CONTENT : plainLoad(index.words, word + ENTRY_CONTENT);
+}
+
+/** What stands where the search for this hash begins; nothing follows from it but that its line is near now. */
+export function contentAtHome(index: ContentIndex, low: number): Content {
+  return plainLoad(index.words, homeOf(index, low) + ENTRY_CONTENT);
 }
 
 /** The next content with the same hash. */
@@ -120,15 +123,16 @@ export function insertContent(
   high: number,
   content: Content,
 ): void {
-  const word = findEntry(index, memory, low, high);
+  const word = findEntry(index, low, high);
   if (word >= 0) {
-    plainStore(memory.control, linkOf(memory, content), plainLoad(index.words, word + 1));
-    plainStore(index.words, word + 1, content);
+    const next = plainLoad(index.words, word + ENTRY_CONTENT);
+    plainStore(memory.control, linkOf(memory, content), next);
+    plainStore(index.words, word + ENTRY_CONTENT, content);
     return;
   }
   plainStore(memory.control, linkOf(memory, content), NO_CONTENT);
   const used = indexSize(index) + 1;
-  if (used * 4 > index.entries * 3) grow(index, memory);
+  if (used * 4 > index.entries * 3) grow(index);
   plainStore(index.words, 0, used);
   putEntry(index, low, high, content);
 }
@@ -153,10 +157,10 @@ export function replaceContent(
   content: Content,
   fresh: Content,
 ): boolean {
-  const word = findEntry(index, memory, low, high);
+  const word = findEntry(index, low, high);
   if (word < 0) return false;
   let words = index.words;
-  let link = word + 1;
+  let link = word + ENTRY_CONTENT;
   for (let at = plainLoad(words, link); at !== content; at = plainLoad(words, link)) {
     if (at === NO_CONTENT) return false;
     words = memory.control;
@@ -165,7 +169,7 @@ export function replaceContent(
   const next = nextContent(memory, content);
   if (fresh !== NO_CONTENT) plainStore(memory.control, linkOf(memory, fresh), next);
   plainStore(words, link, fresh === NO_CONTENT ? next : fresh);
-  if (plainLoad(index.words, word + 1) === NO_CONTENT) deleteEntry(index, memory, word);
+  if (plainLoad(index.words, word + ENTRY_CONTENT) === NO_CONTENT) deleteEntry(index, word);
   return true;
 }
 
@@ -174,11 +178,6 @@ function linkOf(memory: Memory, content: Content): number {
   return contentIsStable(content)
     ? stableWord(memory, number) + STABLE_SIBLING
     : itemWord(memory, number) + ITEM_NEXT;
-}
-
-function lowOf(memory: Memory, content: Content): number {
-  const number = contentNumber(content);
-  return contentIsStable(content) ? stableHashLow(memory, number) : hashLow(memory, number);
 }
 
 /** Word of the entry where the search for `low` begins. */
@@ -193,51 +192,54 @@ function nextEntry(index: ContentIndex, word: number): number {
 }
 
 /** Word of the entry of this hash, or -1. */
-function findEntry(index: ContentIndex, memory: Memory, low: number, high: number): number {
+function findEntry(index: ContentIndex, low: number, high: number): number {
   const { words } = index;
   for (let word = homeOf(index, low); ; word = nextEntry(index, word)) {
-    const content = plainLoad(words, word + 1);
-    if (content === NO_CONTENT) return -1;
-    if (plainLoad(words, word) === high && lowOf(memory, content) === low) return word;
+    if (plainLoad(words, word + ENTRY_CONTENT) === NO_CONTENT) return -1;
+    if (plainLoad(words, word) === low && plainLoad(words, word + ENTRY_HIGH) === high) return word;
   }
 }
 
 function putEntry(index: ContentIndex, low: number, high: number, content: Content): void {
+  const { words } = index;
   let word = homeOf(index, low);
-  while (plainLoad(index.words, word + 1) !== NO_CONTENT) word = nextEntry(index, word);
-  plainStore(index.words, word, high);
-  plainStore(index.words, word + 1, content);
+  while (plainLoad(words, word + ENTRY_CONTENT) !== NO_CONTENT) word = nextEntry(index, word);
+  plainStore(words, word, low);
+  plainStore(words, word + ENTRY_HIGH, high);
+  plainStore(words, word + ENTRY_CONTENT, content);
 }
 
 /** Removes an entry and moves back those that had to probe past it (INDEX-2). */
-function deleteEntry(index: ContentIndex, memory: Memory, removed: number): void {
+function deleteEntry(index: ContentIndex, removed: number): void {
   const { words } = index;
   const size = words.length - HEADER_WORDS;
   const distance = (from: number, to: number): number => (to - from + size) % size;
   let hole = removed;
   plainStore(words, 0, indexSize(index) - 1);
   for (let word = nextEntry(index, hole); ; word = nextEntry(index, word)) {
-    const content = plainLoad(words, word + 1);
+    const content = plainLoad(words, word + ENTRY_CONTENT);
     if (content === NO_CONTENT) break;
-    const home = homeOf(index, lowOf(memory, content));
-    if (distance(home, word) < distance(hole, word)) continue;
-    plainStore(words, hole, plainLoad(words, word));
-    plainStore(words, hole + 1, content);
+    const low = plainLoad(words, word);
+    if (distance(homeOf(index, low), word) < distance(hole, word)) continue;
+    plainStore(words, hole, low);
+    plainStore(words, hole + ENTRY_HIGH, plainLoad(words, word + ENTRY_HIGH));
+    plainStore(words, hole + ENTRY_CONTENT, content);
     hole = word;
   }
   plainStore(words, hole, 0);
-  plainStore(words, hole + 1, NO_CONTENT);
+  plainStore(words, hole + ENTRY_HIGH, 0);
+  plainStore(words, hole + ENTRY_CONTENT, NO_CONTENT);
 }
 
 /** Half as large again: loads between a half and three quarters. */
-function grow(index: ContentIndex, memory: Memory): void {
+function grow(index: ContentIndex): void {
   const old = index.words;
   index.entries += index.entries >>> 1;
   index.words = new Int32Array(HEADER_WORDS + index.entries * ENTRY_WORDS);
   plainStore(index.words, 0, plainLoad(old, 0));
   for (let word = HEADER_WORDS; word < old.length; word += ENTRY_WORDS) {
-    const content = plainLoad(old, word + 1);
+    const content = plainLoad(old, word + ENTRY_CONTENT);
     if (content !== NO_CONTENT)
-      putEntry(index, lowOf(memory, content), plainLoad(old, word), content);
+      putEntry(index, plainLoad(old, word), plainLoad(old, word + ENTRY_HIGH), content);
   }
 }

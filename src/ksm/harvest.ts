@@ -32,7 +32,7 @@ import type { Memory } from "../base/memory.js";
 import { type GuestId, NONE, type Slot } from "../base/units.js";
 import { guestBase, guestPages } from "../mm/guest.js";
 import { releaseLimbo, returnLimbo, takeLimbo } from "../mm/limbo.js";
-import { casPte, pteIsEntry, readPte } from "../mm/pte.js";
+import { casPte, pteIsEntry, readPte, waitForEntry } from "../mm/pte.js";
 import { awaitShootdown, beginShootdown, guestOfVcpu } from "../mm/shootdown.js";
 import { addShardWord, type Shard, setShardWord, shardWord } from "./shard.js";
 
@@ -115,8 +115,9 @@ function restoreDirty(memory: Memory, guest: GuestId): void {
 function setDirty(memory: Memory, slot: Slot): void {
   for (;;) {
     const pte = readPte(memory, slot);
-    // None, an entry, or dirty again: whoever did that has set D, or will (5.4).
-    if (pte === PTE_NONE || pteIsEntry(pte) || (pte & PTE_DIRTY) !== 0) return;
-    if (casPte(memory, slot, pte, pte | PTE_DIRTY)) return;
+    if (pte === PTE_NONE || (pte & PTE_DIRTY) !== 0) return;
+    // A migrator's entry ends with the flags that it began with: without D, if it found the pte as we left it.
+    if (pteIsEntry(pte)) waitForEntry(memory, slot, pte);
+    else if (casPte(memory, slot, pte, pte | PTE_DIRTY)) return;
   }
 }

@@ -16,6 +16,7 @@
  *     old mapping's ref to limbo                  failed: unseal Q by CAS
  *     under K's lock: sharer list                 link the node; only then Q's mapping word; unlock
  *
+ * The pages of a batch take the left column's steps together, each step for all before the next (ksm/aim.ts).
  * ref == 2 is the page's own mapping and ours: more means a pin, or somebody passing by. The compare races
  * with writers on purpose (RACY, re-checked by the CAS).
  *
@@ -44,7 +45,7 @@ import { putPage } from "../mm/frames.js";
 import { guestOfSlot } from "../mm/guest.js";
 import { KEYHOLE_BUSY, KEYHOLE_STALE } from "../mm/keyhole.js";
 import { pushLimbo } from "../mm/limbo.js";
-import { lockPage, trylockPage, unlockPage } from "../mm/page-lock.js";
+import { trylockPage, unlockPage } from "../mm/page-lock.js";
 import { setKsmMapping } from "../mm/page-mapping.js";
 import {
   addMapping,
@@ -97,7 +98,7 @@ export function holdQuietPage(memory: Memory, slot: Slot, pte: number): MergeOut
 }
 
 /** Only the page's own mapping and ours hold the frame. */
-function heldByUsAlone(memory: Memory, pfn: Pfn): boolean {
+export function heldByUsAlone(memory: Memory, pfn: Pfn): boolean {
   return pageRef(memory, pfn) === 2;
 }
 
@@ -119,18 +120,34 @@ function mergeHeld(shard: Shard, slot: Slot, pte: number, stable: StableId): Mer
   if (target === KEYHOLE_BUSY) return BUSY;
   let outcome: MergeOutcome = DIFFERENT;
   if (comparePages(shard, ptePfn(pte), target)) {
-    outcome = redirect(shard, slot, pte, target) ? MERGED : CHANGED;
-  }
-  if (outcome === MERGED) {
-    lockPage(memory, target);
-    addSharer(shard, stable, slot);
-    unlockPage(memory, target);
+    outcome = moveOntoNode(shard, slot, pte, stable, target);
   }
   putPage(memory, target);
   return outcome;
 }
 
-function comparePages(shard: Shard, a: Pfn, b: Pfn): boolean {
+/**
+ * Moves the page, whose frame the caller holds alone and has compared since, onto the node, whose frame `target` it
+ * holds too. Under the lock of that frame from before the CAS to after the list: a migrator moves it neither then
+ * nor with a page that is on no list yet.
+ */
+export function moveOntoNode(
+  shard: Shard,
+  slot: Slot,
+  pte: number,
+  stable: StableId,
+  target: Pfn,
+): typeof MERGED | typeof CHANGED | typeof BUSY {
+  const { memory } = shard;
+  // A migrator has the lock for as long as a shootdown takes: nothing is merged onto the frame meanwhile (H11).
+  if (!trylockPage(memory, target)) return BUSY;
+  const moved = redirect(shard, slot, pte, target);
+  if (moved) addSharer(shard, stable, slot);
+  unlockPage(memory, target);
+  return moved ? MERGED : CHANGED;
+}
+
+export function comparePages(shard: Shard, a: Pfn, b: Pfn): boolean {
   addWide(shard, WIDE_COMPARES, 1);
   return shard.memory.kernels.equalPages(a, b);
 }

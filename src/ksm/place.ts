@@ -79,13 +79,16 @@ function searchList(
   high: number,
 ): typeof MERGED | typeof CHANGED | typeof BUSY | typeof DIFFERENT {
   const { memory, index } = shard;
-  let content = findContent(index, memory, low, high);
+  let content = findContent(index, low, high);
+  // One hash, one content, nearly always: a look at a few words would only be a cache miss before the compare.
+  let peeks = content !== NO_CONTENT && nextContent(memory, content) !== NO_CONTENT;
   while (content !== NO_CONTENT) {
-    const outcome = tryContent(shard, slot, content, high);
+    const outcome = tryContent(shard, slot, content, high, peeks);
     if (outcome === STALE) {
       dropContent(shard, content);
       // The list has changed under us.
-      content = findContent(index, memory, low, high);
+      content = findContent(index, low, high);
+      peeks = true;
     } else if (outcome === DIFFERENT) {
       content = nextContent(memory, content);
     } else {
@@ -98,7 +101,7 @@ function searchList(
 /** Has one of the list's contents the page's bytes, and no room? Only advice if the page is written meanwhile. */
 function isFullIn(shard: Shard, slot: Slot, low: number, high: number): boolean {
   const { memory, index } = shard;
-  let content = findContent(index, memory, low, high);
+  let content = findContent(index, low, high);
   while (content !== NO_CONTENT) {
     const front = contentNumber(content);
     const full = contentIsStable(content) && !hasRoom(memory, front);
@@ -110,7 +113,7 @@ function isFullIn(shard: Shard, slot: Slot, low: number, high: number): boolean 
     if (compared === NODE_EQUAL) return true;
     if (compared === NODE_STALE) {
       dropStaleNode(shard, front);
-      content = findContent(index, memory, low, high);
+      content = findContent(index, low, high);
     } else {
       content = nextContent(memory, content);
     }
@@ -121,23 +124,29 @@ function isFullIn(shard: Shard, slot: Slot, low: number, high: number): boolean 
 function listLength(shard: Shard, low: number, high: number): number {
   const { memory, index } = shard;
   let length = 0;
-  let content = findContent(index, memory, low, high);
+  let content = findContent(index, low, high);
   for (; content !== NO_CONTENT; content = nextContent(memory, content)) length++;
   return length;
 }
 
-/** One content of the list; a full one counts as DIFFERENT. */
-function tryContent(shard: Shard, slot: Slot, content: Content, high: number): MergeOutcome {
+/** One content of the list; a full one counts as DIFFERENT. With `peeks` a few words are looked at first. */
+function tryContent(
+  shard: Shard,
+  slot: Slot,
+  content: Content,
+  high: number,
+  peeks: boolean,
+): MergeOutcome {
   const number = contentNumber(content);
   if (!contentIsStable(content)) {
     // Written since it was hashed; this pass has only not come to it yet. Merged now, it would be taken off
     // its node again when it is visited, with its pte still merged.
     if (getBit(shard.memory, shard.memory.layout.hot, number)) return STALE;
-    if (differsFromCandidate(shard.memory, slot, number)) return DIFFERENT;
+    if (peeks && differsFromCandidate(shard.memory, slot, number)) return DIFFERENT;
     return mergeWithCandidate(shard, slot, number);
   }
   if (!hasRoom(shard.memory, number)) return DIFFERENT;
-  if (differsFromNode(shard.memory, slot, number)) return DIFFERENT;
+  if (peeks && differsFromNode(shard.memory, slot, number)) return DIFFERENT;
   const outcome = mergeOntoNode(shard, slot, number);
   if (outcome === MERGED) settleFront(shard, number, high);
   return outcome;

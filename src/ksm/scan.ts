@@ -144,20 +144,18 @@ function visitGuest(shard: Shard, guest: GuestId, budget: number): number {
     const pending = present & plainLoad(control, layout.pending + word);
     // A round of retries looks only at what was quiet and is still pending.
     const bits = again ? pending & ~plainLoad(control, layout.hot + word) : present;
-    const count = popcount(bits);
-    if (count > left || (bits & pending) !== 0) {
+    if ((bits & pending) !== 0 || popcount(bits) > left) {
       // One page, then the word again from the next bit on: visiting one changes the bits of others.
       const bit = bits === 0 ? 31 : 31 - Math.clz32(bits & -bits);
       if ((pending & (1 << bit)) !== 0) batched = visitPage(shard, (word << 5) + bit, batched);
       gfn += bit - (gfn & 31) + 1;
       left--;
-      if (!again) addWide(shard, WIDE_PAGES_SCANNED, 1);
     } else {
       gfn += 32 - (gfn & 31);
-      left -= count;
-      if (!again) addWide(shard, WIDE_PAGES_SCANNED, count);
+      left -= popcount(bits);
     }
   }
+  if (!again) addWide(shard, WIDE_PAGES_SCANNED, budget - left);
   finishBatch(shard, batched);
   setShardWord(shard, SHARD_GFN, gfn);
   return gfn < pages ? 0 : left;

@@ -51,7 +51,8 @@ import {
   nameFrame,
   stableWord,
 } from "../mm/keyhole.js";
-import { lockPage, unlockPage } from "../mm/page-lock.js";
+import { lockPage, trylockPage, unlockPage } from "../mm/page-lock.js";
+import { clearMapping } from "../mm/page-mapping.js";
 import { readPte } from "../mm/pte.js";
 import { firstSharer, linkSharer, unlinkSharer } from "../mm/rmap.js";
 import { releaseCandidate } from "./candidate.js";
@@ -155,7 +156,7 @@ export function linkNode(shard: Shard, stable: StableId, pfn: Pfn, high: number)
   const { memory, index } = shard;
   const low = stableHashLow(memory, stable);
   for (
-    let content = findContent(index, memory, low, high);
+    let content = findContent(index, low, high);
     content !== NO_CONTENT;
     content = nextContent(memory, content)
   ) {
@@ -272,8 +273,11 @@ export function settleFront(shard: Shard, front: StableId, high: number): void {
   }
 }
 
-/** The page left its node: it was written, or unmerged. False: the frame is busy, try again later. */
-export function leaveNode(shard: Shard, slot: Slot): boolean {
+/**
+ * The page left its node: it was written, or unmerged. False: the frame is busy, try again later. A migrator has
+ * the lock for as long as a shootdown takes: a pass does not wait for it (H11), a command does.
+ */
+export function leaveNode(shard: Shard, slot: Slot, wait: boolean): boolean {
   const { memory } = shard;
   const stable = nodeOfItem(memory, slot);
   const pfn = frameOfNode(memory, stable);
@@ -283,13 +287,27 @@ export function leaveNode(shard: Shard, slot: Slot): boolean {
     return true;
   }
   const high = hashHigh(memory, slot);
-  lockPage(memory, pfn);
+  if (wait) {
+    lockPage(memory, pfn);
+  } else if (!trylockPage(memory, pfn)) {
+    putPage(memory, pfn);
+    return false;
+  }
   removeSharer(shard, stable, slot);
+  disownFrame(memory, stable, pfn);
   unlockPage(memory, pfn);
   putPage(memory, pfn);
   if (nodeLength(memory, stable) === 0) removeNode(shard, stable, high);
   else openNode(shard, stable, high);
   return true;
+}
+
+/**
+ * The frame of a node without sharers is nobody's, though somebody passing by may hold it still: else a migrator
+ * that gets its lock later walks the list of whatever has the node's number by then, without that one's lock.
+ */
+function disownFrame(memory: Memory, stable: StableId, pfn: Pfn): void {
+  if (nodeLength(memory, stable) === 0) clearMapping(memory, pfn);
 }
 
 function removeSharer(shard: Shard, stable: StableId, slot: Slot): void {
@@ -319,7 +337,7 @@ function releaseLeftover(shard: Shard, stable: StableId, high: number): void {
   const { memory, index } = shard;
   const low = stableHashLow(memory, stable);
   for (
-    let content = findContent(index, memory, low, high);
+    let content = findContent(index, low, high);
     content !== NO_CONTENT;
     content = nextContent(memory, content)
   ) {
@@ -338,7 +356,7 @@ function findFront(shard: Shard, stable: StableId, high: number): StableId {
   const low = stableHashLow(memory, stable);
   let front: StableId = NONE;
   for (
-    let content = findContent(index, memory, low, high);
+    let content = findContent(index, low, high);
     content !== NO_CONTENT;
     content = nextContent(memory, content)
   ) {

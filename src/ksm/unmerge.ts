@@ -80,9 +80,13 @@ function copyOut(
   const old = ptePfn(pte);
   // Held and read again, the frame is the one that the pte names; its bytes never change (W is clear).
   if (tryGetPage(memory, old) !== REF_HELD) return 0;
+  if (readPte(memory, slot) !== pte) {
+    putPage(memory, old);
+    return 0;
+  }
   // Owning entries it waits for nobody; the batch is finished first, and then limbo may be drained.
   const alloc = count === 0 ? allocForPage : allocForPageNow;
-  const copy = readPte(memory, slot) === pte ? alloc(memory, guest, slot) : NONE;
+  const copy = alloc(memory, guest, slot);
   if (copy === NONE) {
     const changed = readPte(memory, slot) !== pte;
     putPage(memory, old);

@@ -6,7 +6,8 @@
  *   first seen            becomes VOLATILE; looked at again in the next pass, as in the kernel
  *   hot (had D)           leaves its node or the index
  *   quiet, pending        hashed in a batch, in place, under a frame reference; the hash is trusted if the
- *                         pte read again afterwards is the same word; then placed
+ *                         pte read again afterwards is the same word; then placed: most of those that go onto
+ *                         a stable node together (ksm/aim.ts), the others one by one (ksm/place.ts)
  *   not pending           nothing: its hash is trusted and it has its place. Such pages cost one bit.
  *
  * INVARIANTS
@@ -28,6 +29,7 @@ import {
 import type { Slot } from "../base/units.js";
 import { putPage } from "../mm/frames.js";
 import { readPte } from "../mm/pte.js";
+import { aimBatch, mergeAimed } from "./aim.js";
 import { dropCandidate } from "./candidate.js";
 import { hashIsTrusted, setHash, setState, setTrustedState, stateOf } from "./item.js";
 import { BUSY, CHANGED, holdQuietPage, MERGED } from "./merge.js";
@@ -69,7 +71,7 @@ export function visitPage(shard: Shard, slot: Slot, batched: number): number {
     return batched;
   }
   if (hashIsTrusted(memory, slot)) {
-    settlePage(shard, slot);
+    settlePage(shard, slot, placePage(shard, slot));
     return batched;
   }
   return batchPage(shard, slot, batched);
@@ -78,7 +80,7 @@ export function visitPage(shard: Shard, slot: Slot, batched: number): number {
 /** Takes the page off its node or out of the index, where it was with its old bytes. False: busy. */
 function losePlace(shard: Shard, slot: Slot, state: number): boolean {
   if (state === ITEM_UNSTABLE) dropCandidate(shard, slot);
-  return state === ITEM_STABLE ? leaveNode(shard, slot) : true;
+  return state === ITEM_STABLE ? leaveNode(shard, slot, false) : true;
 }
 
 /** Adds the page to the batch, holding its frame; hashes and places the batch when it is full. */
@@ -105,20 +107,26 @@ export function finishBatch(shard: Shard, count: number): void {
   memory.kernels.hashPages(batch.pfns, count, batch.hashes);
   addWide(shard, WIDE_PAGES_HASHED, count);
   for (let i = 0; i < count; i++) takeHash(shard, i);
+  aimBatch(shard, count);
   for (let i = 0; i < count; i++) {
     const slot = batch.slots[i] as number;
-    if (hashIsTrusted(memory, slot)) settlePage(shard, slot);
+    const outcome = mergeAimed(shard, i);
+    if (outcome !== null) settlePage(shard, slot, outcome);
+    else if (hashIsTrusted(memory, slot)) settlePage(shard, slot, placePage(shard, slot));
   }
 }
 
-/** The hash counts if nobody can have written the page while it was read (a stale one would be permanent). */
+/**
+ * The hash counts if nobody can have written the page while it was read (a stale one would be permanent); then the
+ * frame stays held, until the page is aimed at something, or not (ksm/aim.ts).
+ */
 function takeHash(shard: Shard, i: number): void {
   const { memory, batch } = shard;
   const slot = batch.slots[i] as number;
   const unchanged = readPte(memory, slot) === batch.ptes[i];
-  putPage(memory, batch.pfns[i] as number);
   noteActivity(shard);
   if (!unchanged) {
+    putPage(memory, batch.pfns[i] as number);
     addShardWord(shard, SHARD_REWRITTEN, 1);
     return;
   }
@@ -126,10 +134,9 @@ function takeHash(shard: Shard, i: number): void {
   setTrustedState(memory, slot, ITEM_VOLATILE);
 }
 
-/** Places a page whose hash is trusted, and keeps it pending if that failed. */
-function settlePage(shard: Shard, slot: Slot): void {
+/** After a try to place the page, whose hash is trusted: it stays pending if that failed. */
+function settlePage(shard: Shard, slot: Slot, outcome: number): void {
   const { memory } = shard;
-  const outcome = placePage(shard, slot);
   if (outcome === BUSY) {
     addShardWord(shard, SHARD_RETRIES, 1);
   } else if (outcome === CHANGED) {

@@ -161,7 +161,7 @@ class Audit {
     if (state !== ITEM_UNSTABLE) return;
     this.unstable++;
     const found = this.isIndexed(
-      findContent(index, memory, hashLow(memory, slot), hashHigh(memory, slot)),
+      findContent(index, hashLow(memory, slot), hashHigh(memory, slot)),
       candidateContent(slot),
     );
     if (!found) this.report("ITEM-1", `candidate ${slot} is not in the index`);
@@ -279,7 +279,7 @@ class Audit {
     const first = firstSharer(memory, stable);
     if (first === NONE) return 1;
     const low = stableHashLow(memory, stable);
-    const contents = findContent(index, memory, low, hashHigh(memory, first));
+    const contents = findContent(index, low, hashHigh(memory, first));
     let nodes = 0;
     let fronts = 0;
     let node = stable;

@@ -3,7 +3,7 @@
  */
 import { PagefoldError } from "../base/errors.js";
 import type { Memory } from "../base/memory.js";
-import type { GuestId, Nid, ThreadId } from "../base/units.js";
+import type { GuestId, Nid, Pfn, ThreadId } from "../base/units.js";
 import { type Counters, readCounters } from "../ksm/counters.js";
 import { createShard, type Shard } from "../ksm/shard.js";
 import { onAbort } from "./abort.js";
@@ -11,9 +11,10 @@ import { type CallOptions, Channel } from "./channel.js";
 import { type Command, executeCommand, type Request } from "./commands.js";
 import type { EngineHandle } from "./handle.js";
 import { type FromKsmd, OwnScan, ringBell, type ToKsmd } from "./ksmd.js";
+import { handOf, type MigrationResult, Migrator, migrateAll } from "./migration.js";
 import { runProgram } from "./program.js";
 import { startTopology, type Topology } from "./topology.js";
-import type { ToNode } from "./worker.js";
+import type { ToMigrator, ToNode } from "./worker.js";
 
 export interface Crew {
   command(command: Command, options?: CallOptions): Promise<unknown>;
@@ -26,6 +27,8 @@ export interface Crew {
     args: unknown,
     options?: CallOptions,
   ): Promise<unknown>;
+  /** Moves frames to node `to`: by the migrators, or, without any, in slices in this thread. */
+  migrate(pfns: readonly Pfn[], to: Nid, options?: CallOptions): Promise<MigrationResult>;
   /** There is a guest more: ksmd may have been asleep for want of one. */
   wake(): void;
   /** Somebody listens to passes from now on. */
@@ -40,10 +43,12 @@ export class LocalCrew implements Crew {
   readonly #shard: Shard;
   readonly #onPass: (counters: Counters) => void;
   readonly #pending = new Set<(error: Error) => void>();
+  readonly #migrator: Migrator;
   #failed: Error | null = null;
 
   constructor(memory: Memory, onPass: (counters: Counters) => void) {
     this.#shard = createShard(memory, 0);
+    this.#migrator = new Migrator(memory);
     this.#onPass = onPass;
   }
 
@@ -109,6 +114,14 @@ export class LocalCrew implements Crew {
     });
   }
 
+  migrate(pfns: readonly Pfn[], to: Nid, options: CallOptions = {}): Promise<MigrationResult> {
+    const check = (): void => {
+      options.signal?.throwIfAborted();
+      this.#checkOpen();
+    };
+    return migrateAll(pfns, [handOf(this.#migrator, to, check)]);
+  }
+
   wake(): void {}
 
   wantEvents(): void {}
@@ -139,12 +152,16 @@ interface CrewEvents {
   readonly onDeath: (actor: string, thread: ThreadId | null, cause: Error) => void;
 }
 
-/** A worker for each node and one for ksmd. */
+/** A worker for each node and migrator, and one for ksmd. */
 export class HiredCrew implements Crew {
   readonly #memory: Memory;
   readonly #topology: Topology;
   readonly #ksmd: Channel<ToKsmd, FromKsmd>;
   readonly #nodes: readonly Channel<ToNode>[];
+  readonly #migrators: readonly Channel<ToMigrator>[];
+  /** This thread's, which moves frames where no migrator was hired. */
+  readonly #migrator: Migrator;
+  #failed: Error | null = null;
 
   private constructor(memory: Memory, topology: Topology, onPass: CrewEvents["onPass"]) {
     this.#memory = memory;
@@ -158,10 +175,20 @@ export class HiredCrew implements Crew {
     );
     const nothing = (): void => {};
     this.#nodes = topology.nodes.map(({ port }) => new Channel<ToNode>(port, nothing, nothing));
+    this.#migrators = topology.migrators.map(
+      ({ port }) => new Channel<ToMigrator>(port, nothing, nothing),
+    );
+    this.#migrator = new Migrator(memory);
   }
 
-  static async hire(memory: Memory, handle: EngineHandle, events: CrewEvents): Promise<HiredCrew> {
-    const topology = await startTopology(handle, memory.sizes.nodes, events.onDeath);
+  static async hire(
+    memory: Memory,
+    handle: EngineHandle,
+    migrators: number,
+    events: CrewEvents,
+  ): Promise<HiredCrew> {
+    const { nodes } = memory.sizes;
+    const topology = await startTopology(handle, nodes, migrators, events.onDeath);
     return new HiredCrew(memory, topology, events.onPass);
   }
 
@@ -191,6 +218,21 @@ export class HiredCrew implements Crew {
     return channel.call((id) => ({ id, guest, program, args }), options);
   }
 
+  migrate(pfns: readonly Pfn[], to: Nid, options: CallOptions = {}): Promise<MigrationResult> {
+    if (this.#migrators.length === 0) {
+      const check = (): void => {
+        options.signal?.throwIfAborted();
+        if (this.#failed !== null) throw this.#failed;
+      };
+      return migrateAll(pfns, [handOf(this.#migrator, to, check)]);
+    }
+    const hands = this.#migrators.map(
+      (channel) => (slice: readonly Pfn[]) =>
+        channel.call((id) => ({ id, pfns: slice, to }), options) as Promise<MigrationResult>,
+    );
+    return migrateAll(pfns, hands);
+  }
+
   wake(): void {
     ringBell(this.#memory);
   }
@@ -201,17 +243,19 @@ export class HiredCrew implements Crew {
 
   fail(error: Error): void {
     for (const channel of this.#channels()) channel.fail(error);
+    this.#failed ??= error;
   }
 
   async close(error: Error): Promise<void> {
     this.fail(error);
     this.#ksmd.post({ close: true });
     for (const node of this.#nodes) node.post({ close: true });
+    for (const migrator of this.#migrators) migrator.post({ close: true });
     await this.#topology.stop();
     for (const channel of this.#channels()) channel.close(error);
   }
 
   #channels(): readonly Channel<never, never>[] {
-    return [this.#ksmd, ...this.#nodes] as unknown as Channel<never, never>[];
+    return [this.#ksmd, ...this.#nodes, ...this.#migrators] as unknown as Channel<never, never>[];
   }
 }

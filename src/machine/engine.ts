@@ -11,15 +11,16 @@ import { warmKernels } from "../kernels/prepare.js";
 import { type Counters, readCounters } from "../ksm/counters.js";
 import { givenKnobs, type Knobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
 import { initBlock } from "../mm/frames.js";
-import { claimGuest, initGuest, slotsFor } from "../mm/guest.js";
+import { claimGuest, initGuest, setGuestNode, slotsFor } from "../mm/guest.js";
 import { breakMachine } from "../mm/wait.js";
 import { onAbort } from "./abort.js";
 import { disownThread } from "./attach.js";
 import type { CallOptions } from "./channel.js";
 import type { CheckReport } from "./check.js";
 import { type Crew, HiredCrew, LocalCrew } from "./crew.js";
-import { EngineGuest, type GuestHost } from "./guest.js";
+import { EngineGuest, type Guest, type GuestHost } from "./guest.js";
 import { attachHandle, type EngineHandle } from "./handle.js";
+import { framesElsewhere, type MigrationResult } from "./migration.js";
 import {
   checkOptionNames,
   type EngineConfig,
@@ -54,6 +55,18 @@ const GUEST_OPTIONS: readonly (keyof GuestOptions)[] = [
   "program",
   "args",
 ];
+
+/** What to move where: give `guest` or `pfns`. */
+export interface MigrateOptions {
+  /** All frames that pages of this guest lie in, those excepted that are on the node already. */
+  readonly guest?: Guest;
+  /** Frames by number; any number may be given. */
+  readonly pfns?: readonly number[];
+  /** Number of the node. */
+  readonly to: number;
+}
+
+const MIGRATE_OPTIONS: readonly (keyof MigrateOptions)[] = ["guest", "pfns", "to"];
 
 /** Events of an engine, with what their listeners get. */
 export interface EngineEvents {
@@ -111,6 +124,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     this.#memory = memory;
     this.#crew = new LocalCrew(memory, (counters) => this.emit("pass", counters));
     this.#host = {
+      moveToNode: (guest, to, call) => this.#moveToNode(guest, to, call),
       command: (command, call) => this.#crew.command(command, call),
       runProgram: (guest, program, args, call) =>
         this.#crew.runProgram(guest.id, guest.node, String(program), args, call),
@@ -121,7 +135,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   /** @internal */
   async start(signal: AbortSignal | undefined): Promise<void> {
     if (this.#config.workers) {
-      this.#crew = await HiredCrew.hire(this.#memory, this.handle, {
+      this.#crew = await HiredCrew.hire(this.#memory, this.handle, this.#config.migrators, {
         onPass: (counters) => this.emit("pass", counters),
         onDeath: (actor, thread, cause) => this.#crashed(actor, thread, cause),
       });
@@ -192,6 +206,28 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
    */
   disown(thread: ThreadId): void {
     disownThread(this.#memory, thread);
+  }
+
+  /**
+   * Moves frames to node `to` while guests and ksmd go on: pages keep their bytes, and whoever touches one at that
+   * moment waits for it. A frame that cannot be moved stays as it was and is counted by reason, whatever `pfns`
+   * holds. Frames of merged pages are moved with all their sharers. The engine's migrators do it; without any, this
+   * thread does in slices, and throws PAGEFOLD_IN_SECTION inside a run section. PAGEFOLD_BAD_OPTION: there is no
+   * such node.
+   */
+  async migrate(options: MigrateOptions, call: CallOptions = {}): Promise<MigrationResult> {
+    checkOptionNames(options, MIGRATE_OPTIONS);
+    const { guest, to } = options;
+    call.signal?.throwIfAborted();
+    this.#checkOpen();
+    this.#checkNode(to, "to");
+    const pfns = guest === undefined ? options.pfns : framesElsewhere(this.#memory, guest.id, to);
+    if (!Array.isArray(pfns) || (guest !== undefined && options.pfns !== undefined)) {
+      throw new PagefoldError("PAGEFOLD_BAD_OPTION", "name a guest, or an array of pfns, to move", {
+        options: ["guest", "pfns"],
+      });
+    }
+    return await this.#crew.migrate(pfns, to, call);
   }
 
   /** The guests, in order of creation: the index is the guest's `id`. */
@@ -279,15 +315,26 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   #guestNode(node: Nid | undefined): Nid {
     const { nodes } = this.#memory.sizes;
     if (node === undefined) return this.#guests.length % nodes;
-    if (Number.isInteger(node) && node >= 0 && node < nodes) return node;
+    this.#checkNode(node, "node");
+    return node;
+  }
+
+  #checkNode(node: Nid, option: string): void {
+    const { nodes } = this.#memory.sizes;
+    if (Number.isInteger(node) && node >= 0 && node < nodes) return;
     throw new PagefoldError(
       "PAGEFOLD_BAD_OPTION",
-      `node must be an integer from 0 to ${nodes - 1}, not ${node}`,
-      {
-        option: "node",
-        value: node,
-      },
+      `${option} must be an integer from 0 to ${nodes - 1}, not ${node}`,
+      { option, value: node },
     );
+  }
+
+  /** Pages that fault in meanwhile go to the new home already. */
+  async #moveToNode(guest: Guest, to: Nid, call?: CallOptions): Promise<MigrationResult> {
+    this.#checkOpen();
+    this.#checkNode(to, "node");
+    setGuestNode(this.#memory, guest.id, to);
+    return await this.migrate({ guest, to }, call);
   }
 }
 

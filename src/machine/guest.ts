@@ -8,6 +8,7 @@ import { guestIsLive, guestNode, guestPages } from "../mm/guest.js";
 import { openVcpu } from "../mm/vcpu.js";
 import type { CallOptions } from "./channel.js";
 import type { Command } from "./commands.js";
+import type { MigrationResult } from "./migration.js";
 import { Pin } from "./pin.js";
 import { checkProgram } from "./program.js";
 import { Vcpu } from "./vcpu.js";
@@ -101,6 +102,7 @@ export class Guest {
 
 /** What the engine does for its guests. @internal */
 export interface GuestHost {
+  moveToNode(guest: Guest, to: Nid, options?: CallOptions): Promise<MigrationResult>;
   command(command: Command, options?: CallOptions): Promise<unknown>;
   runProgram(
     guest: Guest,
@@ -165,6 +167,15 @@ export class EngineGuest extends Guest {
   ): Promise<void> {
     const { from, to } = this.#pages(address, length);
     await this.#host.command({ kind: "unmergeable", guest: this.id, from, to }, options);
+  }
+
+  /**
+   * Makes `node` the guest's home and moves the frames of its pages there, merged ones with all their sharers.
+   * What could not be moved is told by reason and stays where it was; the call may be repeated. Throws
+   * PAGEFOLD_BAD_OPTION for a node that there is not.
+   */
+  async moveToNode(node: Nid, options?: CallOptions): Promise<MigrationResult> {
+    return await this.#host.moveToNode(this, node, options);
   }
 
   #pages(address: number, length: number): { from: number; to: number } {

@@ -3,6 +3,7 @@
  *
  * The loop is synchronous and never returns to its event loop until it is closed; messages are taken with
  * receiveMessageOnPort between batches. Whoever posts one rings the bell, a shared word that ksmd sleeps on.
+ * From the first ring on, until there is a page to visit, it warms up instead of sleeping (machine/warm-up.ts).
  *
  * OWNS    engine.wake
  * ORDER   bell.ring <-> bell.look, bell.sleep
@@ -32,6 +33,7 @@ import {
   toWire,
   type WireError,
 } from "./commands.js";
+import type { WarmUp } from "./warm-up.js";
 
 export type ToKsmd =
   | { readonly id: number; readonly command: Command }
@@ -62,9 +64,9 @@ interface Waiting {
   readonly since: number;
 }
 
-/** Runs ksmd on this thread until it is told to close. */
-export function runKsmd(shard: Shard, port: MessagePort): void {
-  new Ksmd(shard, port).run();
+/** Runs ksmd on this thread until it is told to close; `warmUp` while it has nothing to do at first. */
+export function runKsmd(shard: Shard, port: MessagePort, warmUp: WarmUp | null): void {
+  new Ksmd(shard, port, warmUp).run();
 }
 
 class Ksmd {
@@ -75,6 +77,7 @@ class Ksmd {
   constructor(
     private readonly shard: Shard,
     private readonly port: MessagePort,
+    private warmUp: WarmUp | null,
   ) {}
 
   run(): void {
@@ -87,9 +90,17 @@ class Ksmd {
       this.takeMessages();
       if (this.closing) return;
       const sleepMs = this.work();
+      // The bell has not been rung: the engine is still starting, or nobody wants anything of it.
+      if (sleepMs === Number.POSITIVE_INFINITY && rung !== 0 && this.warmUpStep()) continue;
       // ORDER bell.sleep <-> bell.ring: asleep only while the bell is as it was before the messages were taken.
       if (sleepMs > 0) waitWord(memory.control, bell, rung, sleepMs);
     }
+  }
+
+  /** Instead of sleeping; false: there is no more to warm up. */
+  private warmUpStep(): boolean {
+    if (this.warmUp?.next().done === true) this.warmUp = null;
+    return this.warmUp !== null;
   }
 
   /** A batch; returns for how long to sleep then. */
@@ -107,6 +118,8 @@ class Ksmd {
     addWide(this.shard, WIDE_BUSY_MS, performance.now() - started);
     if (outcome === SCAN_PASS_ENDED) this.endPass();
     if (outcome !== SCAN_MORE && outcome !== SCAN_PASS_ENDED) return this.nothingToScan();
+    // Real work warms up as well.
+    this.warmUp = null;
     return flatOut ? 0 : knobs.sleepMillisecs;
   }
 

@@ -29,7 +29,12 @@ export interface EngineOptions {
   readonly maxGuests?: number;
   /** vCPUs at most, over all guests; a guest needs one in each thread that uses it. Default 2 maxGuests + 256. */
   readonly maxVcpus?: number;
-  /** Threads attached at a time at most, the engine's nodes + 2 included. Default 32, more for many nodes. */
+  /** Workers that move frames between nodes, 0 to 64. Default 0: the thread that asks for it does. */
+  readonly migrators?: number;
+  /**
+   * Threads attached at a time at most, the engine's nodes + migrators + 2 included. Default 32, more for many
+   * of those.
+   */
   readonly maxThreads?: number;
   /** Workers for the nodes and for ksmd. Without, everything runs in calls, deterministically. Default true. */
   readonly workers?: boolean;
@@ -59,10 +64,12 @@ export interface EngineConfig {
   readonly kernels: KernelSpec;
   readonly knobs: Knobs;
   readonly workers: boolean;
+  readonly migrators: number;
 }
 
 const BLOCK_BYTES = 64 * 2 ** 20;
 const NODES_MAX = 64;
+const MIGRATORS_MAX = 64;
 /** Polls of a vCPU word before sleeping: about 2 us. */
 const POLLS = 200;
 
@@ -73,6 +80,7 @@ const KNOWN: readonly (keyof EngineOptions)[] = [
   "maxGuestBytes",
   "maxGuests",
   "maxVcpus",
+  "migrators",
   "maxThreads",
   "workers",
   "kernels",
@@ -131,11 +139,12 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
       { option: "memoryPerNode", blocks, blockBytes },
     );
   }
+  const migrators = integer("migrators", options.migrators, 0, 0, MIGRATORS_MAX);
   const threads = integer(
     "maxThreads",
     options.maxThreads,
-    Math.max(32, nodes + 16),
-    nodes + 2,
+    Math.max(32, nodes + migrators + 16),
+    nodes + migrators + 2,
     256,
   );
   const guests = integer("maxGuests", options.maxGuests, 1024, 1, 2 ** 16);
@@ -169,6 +178,7 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
     }),
     knobs,
     workers: options.workers ?? true,
+    migrators,
   };
 }
 

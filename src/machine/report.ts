@@ -169,7 +169,7 @@ function hasLeftover(shard: Shard, stable: StableId): boolean {
   const sharer = firstSharer(memory, stable);
   const low = stableHashLow(memory, stable);
   for (
-    let content = findContent(index, memory, low, hashHigh(memory, sharer));
+    let content = findContent(index, low, hashHigh(memory, sharer));
     content !== NO_CONTENT;
     content = nextContent(memory, content)
   ) {

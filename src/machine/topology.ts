@@ -19,17 +19,19 @@ interface Actor {
 export interface Topology {
   readonly ksmd: Actor;
   readonly nodes: readonly Actor[];
+  readonly migrators: readonly Actor[];
   /** Resolves when every worker has ended; they have been told to close. */
   stop(): Promise<void>;
 }
 
-/** Starts a worker for each node and one for ksmd. `onDeath` is called for one that ends before stop(). */
+/** Starts a worker for each node and migrator and one for ksmd. `onDeath` is called for one that ends before stop(). */
 export async function startTopology(
   handle: EngineHandle,
   nodes: number,
+  migrators: number,
   onDeath: (actor: string, thread: ThreadId | null, cause: Error) => void,
 ): Promise<Topology> {
-  const workers = nodes + 1;
+  const workers = nodes + migrators + 1;
   const pool = new Piscina({
     filename: new URL("./worker.js", import.meta.url).href,
     minThreads: workers,
@@ -71,8 +73,14 @@ export async function startTopology(
     const [ksmd, ...started] = await Promise.all([
       start("ksmd", { kind: "ksmd", shard: 0 }),
       ...Array.from({ length: nodes }, (_, nid: Nid) => start(`node ${nid}`, { kind: "node" })),
+      ...Array.from({ length: migrators }, (_, n) => start(`migrator ${n}`, { kind: "migrator" })),
     ]);
-    return { ksmd: ksmd as Actor, nodes: started, stop };
+    return {
+      ksmd: ksmd as Actor,
+      nodes: started.slice(0, nodes),
+      migrators: started.slice(nodes),
+      stop,
+    };
   } catch (error) {
     stopping = true;
     await pool.destroy();

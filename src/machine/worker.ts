@@ -1,5 +1,5 @@
 /**
- * worker - the entry of every worker thread of an engine: one long task, a node or ksmd.
+ * worker - the entry of every worker thread of an engine: one long task, a node, ksmd or a migrator.
  */
 import type { MessagePort } from "node:worker_threads";
 import type { Memory } from "../base/memory.js";
@@ -8,9 +8,14 @@ import { createShard } from "../ksm/shard.js";
 import { toWire, type WireError } from "./commands.js";
 import { attachHandle, type EngineHandle } from "./handle.js";
 import { runKsmd } from "./ksmd.js";
+import { Migrator } from "./migration.js";
 import { runProgram } from "./program.js";
+import { prepareWarmUp } from "./warm-up.js";
 
-export type Role = { readonly kind: "ksmd"; readonly shard: number } | { readonly kind: "node" };
+export type Role =
+  | { readonly kind: "ksmd"; readonly shard: number }
+  | { readonly kind: "node" }
+  | { readonly kind: "migrator" };
 
 export interface WorkerTask {
   readonly handle: EngineHandle;
@@ -28,6 +33,11 @@ export type ToNode =
   | { readonly id: number; readonly cancel: number }
   | { readonly close: true };
 
+export type ToMigrator =
+  | { readonly id: number; readonly pfns: readonly number[]; readonly to: number }
+  | { readonly id: number; readonly cancel: number }
+  | { readonly close: true };
+
 export type FromWorker =
   | { readonly attached: ThreadId }
   | { readonly id: number; readonly value: unknown }
@@ -38,11 +48,28 @@ export default async function runWorker({ handle, role, port }: WorkerTask): Pro
   const memory = await attachHandle(handle);
   port.postMessage({ attached: memory.thread } satisfies FromWorker);
   if (role.kind === "ksmd") {
-    runKsmd(createShard(memory, role.shard), port);
+    runKsmd(createShard(memory, role.shard), port, await prepareWarmUp(handle));
     port.close();
     return;
   }
-  await runNode(memory, port);
+  if (role.kind === "migrator") await runMigrator(memory, port);
+  else await runNode(memory, port);
+}
+
+/** Moves frames as it is asked to, a job at a time. */
+function runMigrator(memory: Memory, port: MessagePort): Promise<void> {
+  const migrator = new Migrator(memory);
+  return new Promise((resolve) => {
+    port.on("message", (message: ToMigrator) => {
+      if ("close" in message) {
+        port.close();
+        resolve();
+      } else if ("pfns" in message) {
+        const { id, pfns, to } = message;
+        reply(port, { id, value: migrator.migrateSlice(pfns, to) });
+      }
+    });
+  });
 }
 
 /** Runs guest programs as they are asked for. */

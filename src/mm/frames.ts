@@ -52,6 +52,18 @@ export function allocFrame(memory: Memory, node: Nid, family: GuestId, gfn: Gfn)
   // The counts lag behind the bits: only a look at every bit may say that there is none.
   if (pfn === NONE) pfn = takeFrom(memory, node, true, false);
   if (pfn === NONE) pfn = takeFrom(memory, node, false, false);
+  return handOut(memory, pfn, family, gfn);
+}
+
+/** The same, but of `node` or not at all. */
+export function allocFrameOn(memory: Memory, node: Nid, family: GuestId, gfn: Gfn): Pfn {
+  const counted = takeFrom(memory, node, true, true);
+  const pfn = counted === NONE ? takeFrom(memory, node, true, false) : counted;
+  return handOut(memory, pfn, family, gfn);
+}
+
+/** Gives a frame just taken its owner and its first holder. */
+function handOut(memory: Memory, pfn: Pfn, family: GuestId, gfn: Gfn): Pfn {
   if (pfn === NONE) return NONE;
   ownFrame(memory, pfn, family, gfn);
   publishPage(memory, pfn);

@@ -7,12 +7,21 @@
  * Guests of one family may map one frame at the same gfn (a clone and its parent).
  *
  * INVARIANTS
- *   GUEST-1  a guest that is LIVE has its record and its chunk owners written; they stay constant.
+ *   GUEST-1  a guest that is LIVE has its record and its chunk owners written; they stay constant, all but
+ *           the home node.
  *   GUEST-2  the family list of a guest holds every guest with the same family, itself included.
  * ORDER   guest.publish -> guest.see
  * MODEL   test/model/rmap.test.ts
  */
-import { casWord, loadWord, plainLoad, plainStore, storeWord } from "../base/atomics.js";
+import {
+  casWord,
+  loadWord,
+  plainLoad,
+  plainStore,
+  racyLoad,
+  racyStore,
+  storeWord,
+} from "../base/atomics.js";
 import {
   CHUNK_SHIFT,
   CHUNK_SLOTS,
@@ -44,7 +53,14 @@ export function guestPages(memory: Memory, guest: GuestId): number {
 
 /** Home node: its frames are taken first. */
 export function guestNode(memory: Memory, guest: GuestId): Nid {
-  return plainLoad(memory.control, guestWord(memory, guest) + GUEST_NODE);
+  // RACY: a fault that reads the old home takes a frame there, which is a matter of speed alone.
+  return racyLoad(memory.control, guestWord(memory, guest) + GUEST_NODE);
+}
+
+/** Gives the guest another home; frames that it has stay where they are. */
+export function setGuestNode(memory: Memory, guest: GuestId, node: Nid): void {
+  // RACY: as above.
+  racyStore(memory.control, guestWord(memory, guest) + GUEST_NODE, node);
 }
 
 export function guestFamily(memory: Memory, guest: GuestId): number {

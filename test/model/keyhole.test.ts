@@ -2,15 +2,15 @@
  * Question: does a look-up through the keyhole give the node's frame, held, or say stale only of a node
  * whose frame is gone?
  * Threads: one or two look-ups, and one of: the last sharer that leaves, somebody who reuses the frame, a
- * migrator that moves it once, or there and back. Frames: 2 or 4. Bounds: 3 preemptions; a frozen frame is
+ * migrator that moves it to the other node, or there and back. Frames: 2 or 4. Bounds: 3 preemptions; a frozen frame is
  * tried twice.
  */
 import { describe } from "vitest";
 import type { Scenario } from "./explorer.js";
 import type { Production } from "./loader.js";
 import { Ghosts, ghost, TinyMachine } from "./machine.js";
+import { Migrators } from "./migrator.js";
 import { type Build, mustFail, mustHold, mutant } from "./mutants.js";
-import { TinyMigrator } from "./tiny-migrator.js";
 
 const BOUNDS = { preemptions: 3 };
 const NODE = 1;
@@ -19,11 +19,12 @@ const NODE = 1;
 class Keyhole extends TinyMachine {
   readonly frame: number;
   readonly keyed: number;
+  private readonly migrators = new Migrators(this);
   /** Ghost: the node's number has a frame of a later generation. */
   private readonly replaced = new Ghosts(1);
 
-  constructor(production: Production, framesShift = 1) {
-    super(production, { framesShift, guests: [1, 1], vcpus: [0, 1] });
+  constructor(production: Production, framesShift = 0) {
+    super(production, { framesShift, nodes: 2, guests: [1, 1], vcpus: [0, 1] });
     this.frame = this.share([[0, 0]], [5, 6], NODE);
     this.keyed = this.key(NODE);
   }
@@ -74,11 +75,10 @@ class Keyhole extends TinyMachine {
     frames.putPage(this.memory, pfn);
   }
 
-  /** Moves the node's frame, wherever it is. */
+  /** Moves the node's frame to the other node. */
   move(): void {
-    const { keyhole } = this.production;
-    const migrator = new TinyMigrator(this, this.view(2));
-    migrator.move(keyhole.namedFrame(this.memory, NODE), NODE);
+    const memory = this.view(2);
+    this.migrators.moveAway(memory, this.production.keyhole.namedFrame(memory, NODE));
   }
 
   against(threads: Scenario["threads"]): Scenario {
@@ -129,7 +129,7 @@ const moves =
 
 /** The last sharer leaves while the frame moves. */
 const leavesAndMoves: Build = (production) => {
-  const machine = new Keyhole(production, 2);
+  const machine = new Keyhole(production, 1);
   return machine.against({ leave: machine.leave, migrator: () => machine.move() });
 };
 
@@ -151,7 +151,8 @@ const MIGRATIONS = "  const migrations = readKpfn(memory, stable) + 1;\n";
 
 // The first check of the key cannot be caught: the second repeats it, and a frame that is not the node's costs
 // no more than a reference taken and put, or BUSY for a stranger's freeze. Nor can the old frame's key left
-// standing by moveStableFrame: the migrator frees the frame next, which clears it.
+// standing by moveStableFrame: the migrator frees the frame next, which clears it. The kernel's lock-and-unlock of the
+// frame after a match (O4) is left out: the migrator freezes the count, so a look-up that holds the frame keeps it.
 mustFail("keyhole", BOUNDS, [
   mutant("the key not checked again under the reference (H2)", anonymous, /KEY-1/, [
     KEYHOLE,

@@ -46,7 +46,8 @@ export class KsmMachine extends TinyMachine {
 
   /**
    * A scenario in which a guest's thread (its name begins with "vcpu") never sleeps: wherever ksmd stands,
-   * guests go on. And in which a frame's mapping word never names a node that is not linked (O8).
+   * guests go on. And in which a frame's mapping word never names a node that is not linked (O8), nor a sharer list
+   * changes without the page lock (O9).
    */
   ksmScenario(threads: Scenario["threads"], check: () => void = () => {}): Scenario {
     return this.scenario(
@@ -60,6 +61,7 @@ export class KsmMachine extends TinyMachine {
           throw new Error(`${step.thread} waits for ksmd`);
         }
         this.checkKey(step);
+        this.checkList(step);
       },
     );
   }
@@ -73,5 +75,26 @@ export class KsmMachine extends TinyMachine {
     if (rmap.firstSharer(this.memory, layout.mappingId(step.value)) < 0) {
       throw new Error("MAP-2: the mapping word names a node that is not linked");
     }
+  }
+
+  /** The list of a node whose frame is alive changes, and is walked by others than ksmd, under its page lock. */
+  private checkList(step: Step): void {
+    const { base, keyhole, layout, pageMapping, pageRef } = this.production;
+    const { control, layout: at, sizes } = this.memory;
+    const word = step.index - at.stable;
+    const walks = step.kind === "plainLoad" && step.thread !== "ksmd";
+    if ((!walks && step.kind !== "plainStore") || step.words !== control) return;
+    if (word < 0 || word >= sizes.stableNodes * layout.STABLE_WORDS) return;
+    if (word % layout.STABLE_WORDS !== layout.STABLE_FIRST) return;
+    const stable = Math.floor(word / layout.STABLE_WORDS);
+    const pfn = keyhole.namedFrame(this.memory, stable);
+    const state = control[keyhole.stableWord(this.memory, stable) + layout.STABLE_STATE] as number;
+    if (pageMapping.readMapping(this.memory, pfn) !== this.key(stable, state >>> 1)) return;
+    if (pageRef.pageRef(this.memory, pfn) === 0) return;
+    const record = base.recordWord(this.memory, pfn) + layout.RECORD_LOCK;
+    const lock = base.blockOf(this.memory, pfn).words[record] as number;
+    const owner = lock >>> layout.LOCK_OWNER_SHIFT;
+    if (walks ? owner !== 0 && owner !== KSMD + 1 : owner === KSMD + 1) return;
+    throw new Error("RMAP-1: a sharer list without the page lock of its frame");
   }
 }

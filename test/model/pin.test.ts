@@ -1,16 +1,16 @@
 /**
  * Question: does what a device writes through its pin stay the guest's, whatever ksmd, a migrator or a
  * sibling vCPU do to the page; and is a hash that ksmd trusts exact again once the pin is gone?
- * Threads: a device, and one or two of ksmd, vCPU, migrator. Frames: 4. Bounds: 3 preemptions for two
+ * Threads: a device, and one or two of ksmd, vCPU, migrator. Frames: 4 a node. Bounds: 3 preemptions for two
  * threads, 2 for three.
  */
 import { describe } from "vitest";
 import { Device } from "./device.js";
 import type { Production } from "./loader.js";
 import { TinyMachine, type TinyOptions } from "./machine.js";
+import { Migrators } from "./migrator.js";
 import { type Build, lines, mustFail, mustHold, mutant } from "./mutants.js";
 import { TinyKsmd } from "./tiny-ksmd.js";
-import { TinyMigrator } from "./tiny-migrator.js";
 
 const BOUNDS = { preemptions: 3 };
 const NARROW = { preemptions: 2 };
@@ -19,9 +19,10 @@ const NARROW = { preemptions: 2 };
 class Pinning extends TinyMachine {
   readonly target: number;
   readonly frame: number;
+  readonly migrators = new Migrators(this);
 
   constructor(production: Production, options: TinyOptions = {}) {
-    super(production, { framesShift: 2, guests: [1, 1], vcpus: [0, 0], ...options });
+    super(production, { framesShift: 2, nodes: 2, guests: [1, 1], vcpus: [0, 0], ...options });
     this.target = this.share([[1, 0]], [5, 6], 1);
     this.frame = this.populate(0, 0, [5, 6]);
     this.quiet(0, 0);
@@ -85,13 +86,13 @@ const unpins: Build = (production) => {
 
 /** The frame moves away, and is at once another guest's; D was set all the time. */
 const reuses: Build = (production) => {
-  const machine = new Pinning(production, { guests: [1, 2], vcpus: [1] });
+  const machine = new Pinning(production, { framesShift: 1, guests: [1, 1, 1], vcpus: [2] });
   machine.dirty(0, 0);
   const { device, frame } = machine;
   const mover = () => {
     const memory = machine.view(2);
-    new TinyMigrator(machine, memory).move(frame, -1);
-    machine.vcpu(memory, 0, "mover").store(1, 0, 77);
+    machine.migrators.moveAway(memory, frame);
+    machine.vcpu(memory, 0, "mover").store(0, 0, 77);
   };
   return machine.scenario({ device, mover });
 };
@@ -104,7 +105,7 @@ const moves: Build = (production) => {
     const memory = machine.view(2);
     const ksmd = new TinyKsmd(machine, memory);
     const hash = ksmd.harvest(0, 0) ? ksmd.hash(0, 0) : null;
-    const moved = new TinyMigrator(machine, memory).move(frame, -1);
+    const moved = machine.migrators.moveAway(memory, frame);
     if (moved && hash !== null) ksmd.expectExact(0, 0, hash);
   };
   return machine.scenario({ device, mover });

@@ -8,6 +8,8 @@ export * as lifecycle from "../../src/ksm/lifecycle.js";
 export * as scan from "../../src/ksm/scan.js";
 export * as shards from "../../src/ksm/shard.js";
 export * as audit from "../../src/machine/check.js";
+export * as batch from "../../src/migrate/batch.js";
+export * as migrate from "../../src/migrate/migrate.js";
 export * as fault from "../../src/mm/fault.js";
 export * as frames from "../../src/mm/frames.js";
 export * as guest from "../../src/mm/guest.js";

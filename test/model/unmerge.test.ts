@@ -153,8 +153,8 @@ mustFail("unmerge", BOUNDS, [
     edits: [
       edit(
         UNMERGE,
-        "readPte(memory, slot) === pte ? alloc(memory, guest, slot) : NONE",
-        "alloc(memory, guest, slot)",
+        "  if (readPte(memory, slot) !== pte) {\n    putPage(memory, old);\n    return 0;\n  }\n",
+        "",
       ),
       edit(
         UNMERGE,

@@ -79,7 +79,7 @@ class Model {
 
   expectSame(hash: Hash): void {
     const found: Content[] = [];
-    let content = findContent(this.index, this.memory, ...hash);
+    let content = findContent(this.index, ...hash);
     for (; content !== NO_CONTENT && found.length <= CONTENTS; ) {
       found.push(content);
       content = nextContent(this.memory, content);

@@ -22,11 +22,15 @@ interface Plan {
   readonly guests: readonly [number, number];
   /** Pages of which each thread writes a half. */
   readonly shared: number;
+  /** Whether frames move from node to node meanwhile. */
+  readonly moving: boolean;
 }
 
 const PLANS: readonly Plan[] = [
-  { title: "on two guests", guests: [0, 1], shared: 0 },
-  { title: "on one guest, some pages written by both", guests: [0, 0], shared: 96 },
+  { title: "on two guests", guests: [0, 1], shared: 0, moving: false },
+  { title: "on one guest, some pages written by both", guests: [0, 0], shared: 96, moving: false },
+  { title: "on two guests whose frames move", guests: [0, 1], shared: 0, moving: true },
+  { title: "on one guest whose frames move", guests: [0, 0], shared: 96, moving: true },
 ];
 
 /** Reads every page again, through the main thread's vCPU. */
@@ -70,16 +74,38 @@ async function write(engine: Engine, plan: Plan): Promise<Written[]> {
   return written;
 }
 
+/** Moves every frame of the guests from node to node until `done`; returns how many moves succeeded. */
+async function move(
+  engine: Engine,
+  guests: readonly EngineGuest[],
+  done: AbortSignal,
+): Promise<number> {
+  let moved = 0;
+  for (let turn = 0; !done.aborted; turn++) {
+    const guest = guests[turn % guests.length] as EngineGuest;
+    const { succeeded } = await engine.migrate({ guest, to: (turn >> 1) % 2 });
+    moved += succeeded;
+    // Messages of the writers have their turn.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return moved;
+}
+
 describe("two threads write while ksmd merges", () => {
   it.each(PLANS)("$title: 10,000 merges, 10,000 copies, every byte kept", async (plan) => {
     const engine = await createEngine({
-      ...{ nodes: 1, memoryPerNode: 32 * 2 ** 20, maxGuests: 2 },
+      ...{ nodes: plan.moving ? 2 : 1, migrators: plan.moving ? 1 : 0 },
+      ...{ memoryPerNode: 32 * 2 ** 20, maxGuests: 2 },
       ksm: { run: 1, sleepMillisecs: 0, pagesToScan: 512, maxPageSharing: 16 },
     });
     const guests = [...new Set(plan.guests)].map(() =>
       engine.createGuest({ bytes: PAGES * cells.PAGE }),
     );
+    const done = new AbortController();
+    const moving = plan.moving ? move(engine, guests, done.signal) : Promise.resolve(0);
     const written = await write(engine, plan);
+    done.abort();
+    expect((await moving) > 1000).toBe(plan.moving);
     await engine.ksm.set({ run: 0 });
     const { counters } = engine.stats();
     const [first, second] = written;
