@@ -14,6 +14,7 @@
  * The order is that of a merge (ksm/merge.ts): held, alone, compared, CAS. Only ksmd's own thread takes nodes
  * away, and never one whose frame is held; so at the CAS the node is what it was when it was aimed at. Room
  * it may have no more.
+ * MODEL   test/model/merge.test.ts ("a page aimed at a node")
  */
 import { ptePfn } from "../base/layout.js";
 import { isFrame, type Memory } from "../base/memory.js";

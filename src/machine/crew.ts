@@ -11,7 +11,7 @@ import { type CallOptions, Channel } from "./channel.js";
 import { type Command, executeCommand, type Request } from "./commands.js";
 import type { EngineHandle } from "./handle.js";
 import { type FromKsmd, OwnScan, ringBell, type ToKsmd } from "./ksmd.js";
-import { handOf, type MigrationResult, Migrator, migrateAll } from "./migration.js";
+import { type Hand, handOf, type MigrationResult, Migrator, migrateAll } from "./migration.js";
 import { runProgram } from "./program.js";
 import { startTopology, type Topology } from "./topology.js";
 import type { ToMigrator, ToNode } from "./worker.js";
@@ -227,8 +227,9 @@ export class HiredCrew implements Crew {
       return migrateAll(pfns, [handOf(this.#migrator, to, check)]);
     }
     const hands = this.#migrators.map(
-      (channel) => (slice: readonly Pfn[]) =>
-        channel.call((id) => ({ id, pfns: slice, to }), options) as Promise<MigrationResult>,
+      (channel): Hand =>
+        (pfns) =>
+          channel.call((id) => ({ id, pfns, to }), options) as ReturnType<Hand>,
     );
     return migrateAll(pfns, hands);
   }

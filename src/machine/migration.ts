@@ -69,8 +69,8 @@ export class Migrator {
     this.#batch = createBatch(memory);
   }
 
-  /** Moves the frames to node `to`. */
-  migrateSlice(pfns: readonly Pfn[], to: Nid): MigrationResult {
+  /** Moves the frames to node `to`; how many came to what. */
+  migrateSlice(pfns: readonly Pfn[], to: Nid): Tally {
     if (this.#memory.guestMode.inside) {
       throw new PagefoldError(
         "PAGEFOLD_IN_SECTION",
@@ -78,21 +78,21 @@ export class Migrator {
       );
     }
     const tally: Tally = new Int32Array(OUTCOMES);
-    migrateFrames(this.#memory, pfns, 0, pfns.length, to, this.#batch, tally);
-    return resultOf(tally);
+    migrateFrames(this.#memory, pfns, to, this.#batch, tally);
+    return tally;
   }
 }
 
 /** Moves a slice of frames. */
-type Hand = (slice: readonly Pfn[]) => Promise<MigrationResult>;
+export type Hand = (slice: readonly Pfn[]) => Promise<Tally>;
 
 /** A migrator of this very thread. `check` throws when no more is to be done. */
 export function handOf(migrator: Migrator, to: Nid, check: () => void): Hand {
   return async (slice) => {
     check();
-    const result = migrator.migrateSlice(slice, to);
+    const tally = migrator.migrateSlice(slice, to);
     await new Promise((resolve) => setImmediate(resolve));
-    return result;
+    return tally;
   };
 }
 
@@ -101,13 +101,16 @@ export async function migrateAll(
   pfns: readonly Pfn[],
   hands: readonly Hand[],
 ): Promise<MigrationResult> {
-  const results: MigrationResult[] = [];
+  const total: Tally = new Int32Array(OUTCOMES);
   let next = 0;
   const work = async (hand: Hand): Promise<void> => {
     while (next < pfns.length) {
       const slice = pfns.slice(next, next + SLICE_FRAMES);
       next += SLICE_FRAMES;
-      results.push(await hand(slice));
+      const tally = await hand(slice);
+      tally.forEach((frames, outcome) => {
+        total[outcome] += frames;
+      });
     }
   };
   try {
@@ -116,22 +119,7 @@ export async function migrateAll(
     // One hand has failed: the others take nothing more.
     next = pfns.length;
   }
-  return sumOf(results);
-}
-
-function sumOf(results: readonly MigrationResult[]): MigrationResult {
-  const sum = (of: keyof MigrationFailures): number =>
-    results.reduce((total, { failed }) => total + failed[of], 0);
-  return {
-    succeeded: results.reduce((total, { succeeded }) => total + succeeded, 0),
-    failed: {
-      pinned: sum("pinned"),
-      busy: sum("busy"),
-      no_frame: sum("no_frame"),
-      raced: sum("raced"),
-      timeout: sum("timeout"),
-    },
-  };
+  return resultOf(total);
 }
 
 function resultOf(tally: Tally): MigrationResult {

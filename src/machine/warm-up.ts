@@ -3,7 +3,7 @@
  *
  * A worker's code is cold: without this the first hundred thousand pages cost half as much again. So while
  * guests are being filled, ksmd does what it is going to do: it scans, merges and unmerges pages of a machine
- * that nobody else knows. It goes in steps of a few milliseconds at most, between two looks at the messages,
+ * that nobody else knows. It goes in steps of some milliseconds, between two looks at the messages,
  * and ends for good when the real machine has work.
  *
  * V8 optimizes for what it has seen, and begins anew when it sees something else. What the functions are

@@ -56,7 +56,10 @@ export default async function runWorker({ handle, role, port }: WorkerTask): Pro
   else await runNode(memory, port);
 }
 
-/** Moves frames as it is asked to, a job at a time. */
+/**
+ * Moves frames as it is asked to, a slice at a time. Giving a call up is heard between two slices by who sends them:
+ * one that has begun is done in milliseconds.
+ */
 function runMigrator(memory: Memory, port: MessagePort): Promise<void> {
   const migrator = new Migrator(memory);
   return new Promise((resolve) => {

@@ -73,30 +73,29 @@ import {
   type Tally,
 } from "./batch.js";
 
-/** Moves `pfns[from]` up to `pfns[to]` to node `nid`, in batches; adds what each came to to `tally`. */
+/** Moves the frames to node `nid`, in batches; adds what each came to to `tally`. */
 export function migrateFrames(
   memory: Memory,
   pfns: ArrayLike<Pfn>,
-  from: number,
-  to: number,
   nid: Nid,
   batch: MigrationBatch,
   tally: Tally,
 ): void {
-  for (let at = from; at < to; at += BATCH_FRAMES) {
-    migrateBatch(memory, pfns, at, Math.min(to, at + BATCH_FRAMES), nid, batch, tally);
+  for (let at = 0; at < pfns.length; at += BATCH_FRAMES) {
+    migrateBatch(memory, pfns, at, nid, batch, tally);
   }
 }
 
+/** The batch that begins with frame `from`. */
 function migrateBatch(
   memory: Memory,
   pfns: ArrayLike<Pfn>,
   from: number,
-  to: number,
   nid: Nid,
   batch: MigrationBatch,
   tally: Tally,
 ): void {
+  const to = Math.min(pfns.length, from + BATCH_FRAMES);
   emptyBatch(batch);
   // Nothing is locked yet: frames that only limbo holds can be waited for.
   if (freeFrames(memory, nid) < to - from) drainAllLimbo(memory, memory.patience.scanMs);

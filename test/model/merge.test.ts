@@ -12,7 +12,7 @@ import { explorer } from "./explorer.js";
 import { KsmMachine } from "./ksmd.js";
 import type { Production } from "./loader.js";
 import { loadProduction } from "./loader.js";
-import { edit, mustFail, mustHold } from "./mutants.js";
+import { edit, mustFail, mustHold, mutant } from "./mutants.js";
 
 const BOUNDS = { preemptions: 2 };
 
@@ -24,14 +24,19 @@ function harvested(production: Production, guests: number, vcpus: readonly numbe
   return machine;
 }
 
-/** Guests 1 and 2 share a frame; guest 0 has just written the same bytes. */
-function withNode(production: Production, vcpus: readonly number[]): KsmMachine {
+/** Guests 1 and 2 share a frame; guest 0 has just written these cells, the same bytes by default. */
+function withNode(
+  production: Production,
+  vcpus: readonly number[],
+  cells: readonly [number, number] = [7, 8],
+): KsmMachine {
   const machine = new KsmMachine(production, { guests: [1, 1, 1], vcpus });
+  if (cells[1] !== 8) machine.hashPoorly();
   machine.populate(1, 0, [7, 8]);
   machine.populate(2, 0, [7, 8]);
   machine.pass();
   machine.pass();
-  machine.populate(0, 0, [7, 8]);
+  machine.populate(0, 0, [...cells]);
   machine.pass();
   return machine;
 }
@@ -137,6 +142,8 @@ describe("merge", () => {
   mustHold("two contents with one hash", different, BOUNDS);
   mustHold("a page that was pinned before the harvest", quietPin, BOUNDS);
   mustHold("a page that a device pins and writes", pinned, BOUNDS);
+  mustHold("a page aimed at a node of another content", differentNode, BOUNDS);
+  mustHold("a page aimed at a node, pinned before the harvest", aimedPin, BOUNDS);
 
   it("with ksmd held at each of its steps, guests read and write every page", async () => {
     const production = await loadProduction();
@@ -296,6 +303,47 @@ mustFail("merge", BOUNDS, [
   },
 ]);
 
+const AIM = "ksm/aim";
+
+// "Onto a node" and "whose frame is being freed", above, aim a page at one.
+mustFail("a page aimed at a node", BOUNDS, [
+  mutant("its pte is read again for the CAS (H46)", ontoNode, /PTE-1|ITEM|REF|STABLE/, [
+    AIM,
+    "batch.ptes[i] as number, stable",
+    "readPte(memory, slot), stable",
+  ]),
+  mutant(
+    "the node's frame is let go before the merge (O7, H12)",
+    ontoDyingNode,
+    /REF|MAP|PTE|STABLE|RMAP/,
+    [
+      AIM,
+      "  return target < 0 ? NONE : target;",
+      "  if (target >= 0) putPage(memory, target);\n  return target < 0 ? NONE : target;",
+    ],
+    [
+      AIM,
+      "  putPage(memory, target);\n  putPage(memory, batch.pfns[i] as number);",
+      "  putPage(memory, batch.pfns[i] as number);",
+    ],
+  ),
+  mutant("bytes are not compared (H42)", differentNode, /PTE-1/, [
+    AIM,
+    "if (target === NONE || comparePages(shard, batch.pfns[i] as number, target)) return;",
+    "if (target >= NONE) return;\n  comparePages(shard, target, target);",
+  ]),
+  mutant("the reference count is not looked at (H43)", aimedPin, /PIN-1|PTE-1|REF/, [
+    AIM,
+    "content !== NO_CONTENT && heldByUsAlone(memory, batch.pfns[i] as number)",
+    "content !== NO_CONTENT",
+  ]),
+  mutant("a frame of the batch is let go twice", ontoNode, /REF-1|FREE/, [
+    AIM,
+    "    if (target === NONE) putPage(memory, batch.pfns[i] as number);",
+    "    putPage(memory, batch.pfns[i] as number);",
+  ]),
+]);
+
 /** Two contents with one hash. */
 function different(production: Production): Scenario {
   const machine = new KsmMachine(production, { guests: [1, 1], vcpus: [] });
@@ -306,11 +354,26 @@ function different(production: Production): Scenario {
   return machine.ksmScenario({ ksmd: () => machine.pass() });
 }
 
+/** A content with the hash of a node that has another. */
+function differentNode(production: Production): Scenario {
+  const machine = withNode(production, [], [7, 9]);
+  return machine.ksmScenario({ ksmd: () => machine.pass() });
+}
+
 /** A page that was pinned before the harvest, and whose pin writes while ksmd merges. */
 function quietPin(production: Production): Scenario {
   const machine = new KsmMachine(production, { guests: [1, 1], vcpus: [] });
   machine.populate(0, 0, [7, 8]);
   machine.populate(1, 0, [7, 8]);
+  return writtenByPin(machine);
+}
+
+/** The same, and its content has a node. */
+function aimedPin(production: Production): Scenario {
+  return writtenByPin(withNode(production, []));
+}
+
+function writtenByPin(machine: KsmMachine): Scenario {
   const before = new Device(machine, machine.view(0), 0);
   const pfn = before.pin(0);
   machine.pass();

@@ -25,7 +25,7 @@ export class Migrators {
   move(memory: Memory, nid: number, ...pfns: number[]): boolean {
     const { batch, migrate } = this.machine.production;
     const tally = new Int32Array(batch.OUTCOMES);
-    migrate.migrateFrames(memory, pfns, 0, pfns.length, nid, batch.createBatch(memory), tally);
+    migrate.migrateFrames(memory, pfns, nid, batch.createBatch(memory), tally);
     ghost(() => {
       for (const [outcome, frames] of tally.entries()) this.tally.add(outcome, frames);
     });
