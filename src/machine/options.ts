@@ -5,7 +5,7 @@ import { randomInt } from "node:crypto";
 import { PagefoldError } from "../base/errors.js";
 import type { Sizes } from "../base/layout.js";
 import type { Patience } from "../base/memory.js";
-import { type Nid, NUMBER_MAX, PAGE_SHIFT, PAGE_SIZE } from "../base/units.js";
+import { NUMBER_MAX, PAGE_SHIFT, PAGE_SIZE } from "../base/units.js";
 import {
   type HashName,
   type KernelImplementation,
@@ -21,6 +21,11 @@ export interface EngineOptions {
   readonly nodes?: number;
   /** Bytes of frames on each node, rounded up to whole blocks; 64 GiB less a page at most over all. Default 64 MiB. */
   readonly memoryPerNode?: number;
+  /**
+   * Bytes of frames that a node may grow to, by `engine.addBlock` or because frames run out; tables are sized for it.
+   * Default `memoryPerNode`: blocks come back that were given back before.
+   */
+  readonly maxMemoryPerNode?: number;
   /** Bytes of frames in a block: a power of two from 64 KiB to 1 GiB. Default 64 MiB, less for small nodes. */
   readonly blockBytes?: number;
   /** Bytes of all guests together; more than the nodes have is fine. Default eight times the memory of the nodes. */
@@ -52,6 +57,11 @@ export interface EngineOptions {
   readonly scanTimeout?: number;
   /** Milliseconds a write fault waits for a sibling vCPU before it throws PAGEFOLD_VCPU_STUCK. Default 5,000. */
   readonly faultTimeout?: number;
+  /**
+   * Whether every thread runs a major garbage collection when it has let go of blocks. Without, their memory goes back
+   * to the system when each happens to run one, which an idle thread never does. Default false.
+   */
+  readonly collectGarbage?: boolean;
   /** Closes the engine when aborted. */
   readonly signal?: AbortSignal;
 }
@@ -60,10 +70,12 @@ export interface EngineOptions {
 export interface EngineConfig {
   readonly sizes: Sizes;
   readonly patience: Patience;
-  readonly blockNodes: readonly Nid[];
+  /** Blocks of each node from the start. */
+  readonly blocksPerNode: number;
   readonly kernels: KernelSpec;
   readonly knobs: Knobs;
   readonly workers: boolean;
+  readonly collectGarbage: boolean;
   readonly migrators: number;
 }
 
@@ -76,6 +88,7 @@ const POLLS = 200;
 const KNOWN: readonly (keyof EngineOptions)[] = [
   "nodes",
   "memoryPerNode",
+  "maxMemoryPerNode",
   "blockBytes",
   "maxGuestBytes",
   "maxGuests",
@@ -90,6 +103,7 @@ const KNOWN: readonly (keyof EngineOptions)[] = [
   "ksm",
   "scanTimeout",
   "faultTimeout",
+  "collectGarbage",
   "signal",
 ];
 
@@ -110,35 +124,24 @@ export function checkOptionNames(options: object, known: readonly string[]): voi
 
 function checkOptions(options: EngineOptions): void {
   checkOptionNames(options, KNOWN);
-  const { workers } = options;
-  if (workers === undefined || typeof workers === "boolean") return;
-  throw new PagefoldError("PAGEFOLD_BAD_OPTION", `workers must be true or false, not ${workers}`, {
-    option: "workers",
-    value: workers,
-  });
+  for (const option of ["workers", "collectGarbage"] as const) {
+    const value: unknown = options[option];
+    if (value === undefined || typeof value === "boolean") continue;
+    throw new PagefoldError(
+      "PAGEFOLD_BAD_OPTION",
+      `${option} must be true or false, not ${value}`,
+      {
+        option,
+        value,
+      },
+    );
+  }
 }
 
 export function resolveOptions(options: EngineOptions): EngineConfig {
   checkOptions(options);
   const nodes = integer("nodes", options.nodes, 1, 1, NODES_MAX);
-  const frames = NUMBER_MAX * PAGE_SIZE;
-  const perNode = integer(
-    "memoryPerNode",
-    options.memoryPerNode,
-    BLOCK_BYTES,
-    PAGE_SIZE,
-    frames / nodes,
-  );
-  const blockBytes = resolveBlockBytes(options.blockBytes, perNode);
-  const blocksPerNode = Math.ceil(perNode / blockBytes);
-  const blocks = blocksPerNode * nodes;
-  if (blocks * (blockBytes / PAGE_SIZE) > NUMBER_MAX + 1) {
-    throw new PagefoldError(
-      "PAGEFOLD_BAD_OPTION",
-      `memoryPerNode: ${blocks} blocks of ${blockBytes} bytes are more than ${NUMBER_MAX + 1} frames`,
-      { option: "memoryPerNode", blocks, blockBytes },
-    );
-  }
+  const { blockBytes, blocks, blocksPerNode } = resolveBlocks(options, nodes);
   const migrators = integer("migrators", options.migrators, 0, 0, MIGRATORS_MAX);
   const threads = integer(
     "maxThreads",
@@ -169,7 +172,7 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
       scanMs: integer("scanTimeout", options.scanTimeout, 20, 0, 2 ** 31 - 1),
       faultMs: integer("faultTimeout", options.faultTimeout, 5000, 0, 2 ** 31 - 1),
     },
-    blockNodes: Array.from({ length: blocks }, (_, block) => Math.floor(block / blocksPerNode)),
+    blocksPerNode,
     kernels: resolveKernels({
       kernels: options.kernels,
       hash: options.hash,
@@ -178,8 +181,30 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
     }),
     knobs,
     workers: options.workers ?? true,
+    collectGarbage: options.collectGarbage ?? false,
     migrators,
   };
+}
+
+/** Blocks of each node from the start, and numbers for all that there may be. */
+function resolveBlocks(
+  options: EngineOptions,
+  nodes: number,
+): { readonly blockBytes: number; readonly blocks: number; readonly blocksPerNode: number } {
+  const most = Math.floor((NUMBER_MAX * PAGE_SIZE) / nodes);
+  const perNode = integer("memoryPerNode", options.memoryPerNode, BLOCK_BYTES, PAGE_SIZE, most);
+  const maximum = integer("maxMemoryPerNode", options.maxMemoryPerNode, perNode, perNode, most);
+  const blockBytes = resolveBlockBytes(options.blockBytes, perNode);
+  const blocks = Math.ceil(maximum / blockBytes) * nodes;
+  if (blocks * (blockBytes / PAGE_SIZE) > NUMBER_MAX + 1) {
+    const option = maximum === perNode ? "memoryPerNode" : "maxMemoryPerNode";
+    throw new PagefoldError(
+      "PAGEFOLD_BAD_OPTION",
+      `${option}: ${blocks} blocks of ${blockBytes} bytes are more than ${NUMBER_MAX + 1} frames`,
+      { option, blocks, blockBytes },
+    );
+  }
+  return { blockBytes, blocks, blocksPerNode: Math.ceil(perNode / blockBytes) };
 }
 
 function integer(

@@ -19,6 +19,8 @@ export type Role =
 
 export interface WorkerTask {
   readonly handle: EngineHandle;
+  /** What messages call the worker. */
+  readonly name: string;
   readonly role: Role;
   readonly port: MessagePort;
 }
@@ -35,6 +37,7 @@ export type ToNode =
 
 export type ToMigrator =
   | { readonly id: number; readonly pfns: readonly number[]; readonly to: number }
+  | { readonly id: number; readonly evacuate: number }
   | { readonly id: number; readonly cancel: number }
   | { readonly close: true };
 
@@ -44,11 +47,14 @@ export type FromWorker =
   | { readonly id: number; readonly error: WireError };
 
 /** Runs the role until it is told to close. */
-export default async function runWorker({ handle, role, port }: WorkerTask): Promise<void> {
-  const memory = await attachHandle(handle);
+export default async function runWorker({ handle, name, role, port }: WorkerTask): Promise<void> {
+  const memory = await attachHandle(handle, name);
   port.postMessage({ attached: memory.thread } satisfies FromWorker);
   if (role.kind === "ksmd") {
-    runKsmd(createShard(memory, role.shard), port, await prepareWarmUp(handle));
+    const warmUp = await prepareWarmUp(handle);
+    // ksmd never returns to its event loop, and what led here would stay on its stack: the message with the blocks.
+    await new Promise((resolve) => setImmediate(resolve));
+    runKsmd(createShard(memory, role.shard), port, warmUp);
     port.close();
     return;
   }
@@ -70,6 +76,8 @@ function runMigrator(memory: Memory, port: MessagePort): Promise<void> {
       } else if ("pfns" in message) {
         const { id, pfns, to } = message;
         reply(port, { id, value: migrator.migrateSlice(pfns, to) });
+      } else if ("evacuate" in message) {
+        reply(port, { id: message.id, value: migrator.evacuate(message.evacuate) });
       }
     });
   });

@@ -77,7 +77,7 @@ export class TinyMachine {
     );
     this.last = new Int32Array(guests.length * PAGES_MAX * CELLS.length);
     for (let block = 0; block < nodes; block++) frames.initBlock(this.memory, block);
-    for (let pfn = 0; pfn < base.totalFrames(this.memory); pfn++) this.poison(pfn);
+    for (let pfn = 0; pfn < base.framesEnd(this.memory); pfn++) this.poison(pfn);
     for (const [id, pages] of guests.entries()) {
       guest.claimGuest(this.memory);
       guest.initGuest(this.memory, id, 512 * id, pages, id % nodes);
@@ -87,7 +87,7 @@ export class TinyMachine {
 
   /** A view for a thread, with its private state fresh: call it inside the thread's body. */
   view(thread: number): Memory {
-    return { ...this.memory, thread, guestMode: { sections: [], inside: false } };
+    return { ...this.memory, thread, guestMode: { sections: [], vcpus: new Set(), inside: false } };
   }
 
   slot(guest: number, gfn: number): number {
@@ -241,7 +241,7 @@ export class TinyMachine {
     if (words === this.memory.control) return null;
     const { blockLayout, blocks } = this.memory;
     const word = index - (blockLayout.framesBytes >>> 2);
-    if (word < 0 || !blocks.some((block) => block.words === words)) return null;
+    if (word < 0 || !blocks.some((block) => block?.words === words)) return null;
     const cell = CELLS.indexOf(word & 1023);
     return cell < 0 ? null : cell;
   }
@@ -249,7 +249,7 @@ export class TinyMachine {
   private poisonFreed(step: Step): void {
     if (step.kind !== "or") return;
     const { blockLayout, blocks, sizes } = this.memory;
-    const number = blocks.findIndex((block) => block.words === step.words);
+    const number = blocks.findIndex((block) => block?.words === step.words);
     const word = step.index - blockLayout.freeBitmap;
     if (number < 0 || word < 0 || word >= blockLayout.freeWords) return;
     const given = (step.words[step.index] as number) & ~step.value;
@@ -382,15 +382,17 @@ function nameWord(machine: TinyMachine, words: Int32Array, index: number): strin
   const { layout, blockLayout } = memory;
   if (!(words.buffer instanceof SharedArrayBuffer)) return "ghost";
   if (words !== memory.control) {
-    const block = memory.blocks.findIndex((candidate) => candidate.words === words);
+    const block = memory.blocks.findIndex((candidate) => candidate?.words === words);
     if (index < blockLayout.cold) {
       const field = ["ref", "lock", "mapcount", "mapping"][index & 3];
       return `frame ${(block << memory.sizes.framesPerBlockShift) | (index >>> 2)}.${field}`;
     }
     if (index < blockLayout.freeBitmap) return `frame ${index - blockLayout.cold}.index`;
-    if (index < blockLayout.freeCount) return `block ${block} free bits`;
+    if (index < blockLayout.isolated) return `block ${block} free bits`;
+    if (index < blockLayout.line) return `block ${block} isolated bits`;
     if (index * 4 < blockLayout.framesBytes) {
-      return `block ${block} ${index === blockLayout.freeCount ? "free count" : "hint"}`;
+      const field = ["free", "hint", "touched", "isolated"][index - blockLayout.line];
+      return `block ${block} ${field} count`;
     }
     const frame = (index * 4 - blockLayout.framesBytes) >>> 12;
     return `frame ${(block << memory.sizes.framesPerBlockShift) | frame} byte ${(index * 4) & 4095}`;

@@ -90,7 +90,7 @@ export function checkCounts(machine: TinyMachine, extra: ReadonlyMap<number, num
     throw new Error(`PTE-5: ${counted} counted at the end, ${maps.merged} with M`);
   }
   const limbo = limboRefs(machine);
-  for (let pfn = 0; pfn < base.totalFrames(memory); pfn++) {
+  for (let pfn = 0; pfn < base.framesEnd(memory); pfn++) {
     const mapped = maps.present.get(pfn) ?? 0;
     checkFrame(machine, pfn, mapped, mapped + (extra.get(pfn) ?? 0) + (limbo.get(pfn) ?? 0));
   }
