@@ -5,7 +5,7 @@
  * is stronger than "some value once written there". Freed frames are poisoned, so a use of one shows.
  */
 import { expect } from "vitest";
-import type { Memory } from "../../src/base/memory.js";
+import type { Memory, MemoryHost } from "../../src/base/memory.js";
 import { type Bounds, explorer, type Report, type Scenario, type Step } from "./explorer.js";
 import { CELLS, modelKernels } from "./kernels.js";
 import type { Production } from "./loader.js";
@@ -17,6 +17,8 @@ const PAGES_MAX = 8;
 export interface TinyOptions {
   readonly framesShift?: number;
   readonly nodes?: number;
+  /** Blocks of each node: 1. */
+  readonly blocksPerNode?: number;
   /** Pages of each guest. */
   readonly guests?: readonly number[];
   /** Guest of each vCPU. */
@@ -57,9 +59,10 @@ export class TinyMachine {
     const { base, frames, guest, vcpu } = production;
     const guests = options.guests ?? [1];
     const nodes = options.nodes ?? 1;
+    const perNode = options.blocksPerNode ?? 1;
     const sizes = {
       framesPerBlockShift: options.framesShift ?? 3,
-      blocks: nodes,
+      blocks: nodes * perNode,
       nodes,
       shards: 1,
       threads: options.threads ?? 6,
@@ -69,14 +72,14 @@ export class TinyMachine {
       stableNodes: 8,
     };
     const patience = { polls: 0, scanMs: options.scanMs ?? 1, faultMs: options.faultMs ?? 1 };
-    const blockNodes = Array.from({ length: nodes }, (_, nid) => nid);
+    const blockNodes = Array.from({ length: nodes * perNode }, (_, n) => Math.floor(n / perNode));
     const handle = base.createMemoryHandle(sizes, patience, blockNodes);
     this.memory = base.attachMemory(handle, 0, () => modelKernels(production, () => this.memory));
     this.pages = guests.flatMap((pages, id) =>
       Array.from({ length: pages }, (_, gfn): [number, number] => [id, gfn]),
     );
     this.last = new Int32Array(guests.length * PAGES_MAX * CELLS.length);
-    for (let block = 0; block < nodes; block++) frames.initBlock(this.memory, block);
+    for (let block = 0; block < nodes * perNode; block++) frames.initBlock(this.memory, block);
     for (let pfn = 0; pfn < base.framesEnd(this.memory); pfn++) this.poison(pfn);
     for (const [id, pages] of guests.entries()) {
       guest.claimGuest(this.memory);
@@ -86,8 +89,13 @@ export class TinyMachine {
   }
 
   /** A view for a thread, with its private state fresh: call it inside the thread's body. */
-  view(thread: number): Memory {
-    return { ...this.memory, thread, guestMode: { sections: [], vcpus: new Set(), inside: false } };
+  view(thread: number, host: MemoryHost = this.memory.host): Memory {
+    return {
+      ...this.memory,
+      host,
+      thread,
+      guestMode: { sections: [], vcpus: new Set(), inside: false },
+    };
   }
 
   slot(guest: number, gfn: number): number {
