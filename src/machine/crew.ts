@@ -12,9 +12,10 @@ import { type Command, executeCommand, type Request } from "./commands.js";
 import type { EngineHandle } from "./handle.js";
 import { type FromKsmd, OwnScan, ringBell, type ToKsmd } from "./ksmd.js";
 import { type Hand, handOf, type MigrationResult, Migrator, migrateAll } from "./migration.js";
+import type { MigratorShare, ToMigrator } from "./migrator.js";
 import { runProgram } from "./program.js";
 import { startTopology, type Topology } from "./topology.js";
-import type { ToMigrator, ToNode } from "./worker.js";
+import type { ToNode } from "./worker.js";
 
 export interface Crew {
   command(command: Command, options?: CallOptions): Promise<unknown>;
@@ -29,6 +30,8 @@ export interface Crew {
   ): Promise<unknown>;
   /** Moves frames to node `to`: by the migrators, or, without any, in slices in this thread. */
   migrate(pfns: readonly Pfn[], to: Nid, options?: CallOptions): Promise<MigrationResult>;
+  /** Resolves when each migrator has heard that the policies have changed; there are some. */
+  policiesSet(options?: CallOptions): Promise<void>;
   /** There is a guest more: ksmd may have been asleep for want of one. */
   wake(): void;
   /** Somebody listens to passes from now on. */
@@ -122,6 +125,8 @@ export class LocalCrew implements Crew {
     return migrateAll(pfns, [handOf(this.#migrator, to, check)]);
   }
 
+  async policiesSet(): Promise<void> {}
+
   wake(): void {}
 
   wantEvents(): void {}
@@ -184,7 +189,7 @@ export class HiredCrew implements Crew {
   static async hire(
     memory: Memory,
     handle: EngineHandle,
-    migrators: number,
+    migrators: readonly MigratorShare[],
     events: CrewEvents,
   ): Promise<HiredCrew> {
     const { nodes } = memory.sizes;
@@ -232,6 +237,13 @@ export class HiredCrew implements Crew {
           channel.call((id) => ({ id, pfns, to }), options) as ReturnType<Hand>,
     );
     return migrateAll(pfns, hands);
+  }
+
+  async policiesSet(options?: CallOptions): Promise<void> {
+    const heard = this.#migrators.map((channel) =>
+      channel.call((id) => ({ id, policiesSet: true }), options),
+    );
+    await Promise.all(heard);
   }
 
   wake(): void {

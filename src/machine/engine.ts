@@ -10,6 +10,7 @@ import { type Nid, pagesFor, type Slot, type ThreadId } from "../base/units.js";
 import { warmKernels } from "../kernels/prepare.js";
 import { type Counters, readCounters } from "../ksm/counters.js";
 import { givenKnobs, type Knobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
+import { activePolicies, type Policy, setPolicies } from "../migrate/policies/policy.js";
 import { initBlock } from "../mm/frames.js";
 import { claimGuest, initGuest, setGuestNode, slotsFor } from "../mm/guest.js";
 import { breakMachine } from "../mm/wait.js";
@@ -23,6 +24,7 @@ import { attachHandle, type EngineHandle } from "./handle.js";
 import { framesElsewhere, type MigrationResult } from "./migration.js";
 import {
   checkOptionNames,
+  checkPolicies,
   type EngineConfig,
   type EngineOptions,
   resolveOptions,
@@ -93,6 +95,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   const memory = await attachHandle(handle);
   for (let block = 0; block < memory.blocks.length; block++) initBlock(memory, block);
   writeKnobs(memory, config.knobs);
+  setPolicies(memory, config.policies);
   warmKernels(memory.kernels);
   const engine = new Engine(config, handle, memory);
   await engine.start(options.signal);
@@ -228,6 +231,24 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
       });
     }
     return await this.#crew.migrate(pfns, to, call);
+  }
+
+  /** What the migrators do by themselves at this moment. */
+  get policies(): readonly Policy[] {
+    return activePolicies(this.#memory);
+  }
+
+  /**
+   * Makes these what the migrators do by themselves; none: they move only what they are asked to. Resolves when each
+   * has heard: nothing that a policy left out has planned is under way then. PAGEFOLD_BAD_OPTION for a name that is
+   * none or comes twice, and for any policy in an engine without migrators.
+   */
+  async setPolicies(policies: readonly Policy[], call: CallOptions = {}): Promise<void> {
+    const { migrators, workers } = this.#config;
+    call.signal?.throwIfAborted();
+    this.#checkOpen();
+    setPolicies(this.#memory, checkPolicies(policies, workers ? migrators.length : 0));
+    await this.#crew.policiesSet(call);
   }
 
   /** The guests, in order of creation: the index is the guest's `id`. */

@@ -7,11 +7,13 @@ import type { Memory } from "../base/memory.js";
 import { type GuestId, type Nid, NONE, PAGE_SIZE, type VcpuId } from "../base/units.js";
 import { type Counters, readBusyMs, readCounters } from "../ksm/counters.js";
 import { type Knobs, readKnobs } from "../ksm/knobs.js";
+import { readTotals } from "../migrate/totals.js";
 import { freeFrames, nodeFrames } from "../mm/frames.js";
 import { guestCount } from "../mm/guest.js";
 import { guestOfVcpu, vcpuOwner } from "../mm/shootdown.js";
 import { vcpuCount } from "../mm/vcpu.js";
 import { threadCount } from "./handle.js";
+import { type MigrationResult, resultOf } from "./migration.js";
 
 /** Frames of 4 KiB. */
 export interface FrameStats {
@@ -36,6 +38,11 @@ export interface Stats {
     /** Number of the node. */
     readonly node: Nid;
   } & FrameStats)[];
+  /**
+   * Frames that were to be moved since creation: by policies, `engine.migrate` and `guest.moveToNode`. A frame counts
+   * each time.
+   */
+  readonly migrations: MigrationResult;
   /** Guests created so far. */
   readonly guests: number;
   /** vCPUs created so far; one that was closed is given out again. */
@@ -70,6 +77,7 @@ export function readStats(memory: Memory): Stats {
       node,
       ...frameStats(memory, node),
     })),
+    migrations: resultOf(readTotals(memory)),
     guests: guestCount(memory),
     vcpus: vcpuCount(memory),
     threads: threadCount(memory),
