@@ -19,7 +19,8 @@ import { beginPlan, isUsed, type Planner, planMove } from "./plan.js";
 const SEARCHED = 2048;
 /** Stable nodes that are remembered at most. */
 const REMEMBERED = 1024;
-/** Frames from a random one on among which a used one is taken. */
+/** Frames that are drawn until one is used, and frames after the last of them that are looked at where few are. */
+const DRAWS = 16;
 const REACH = 64;
 
 /** Plans a batch; true: the lap of this policy ends, which each of its plans is. */
@@ -88,11 +89,15 @@ function takeShared(memory: Memory, planner: Planner): Pfn {
 /** A used frame of this migrator's share at random; NONE: none was near. */
 function randomUsed(memory: Memory, planner: Planner): Pfn {
   const { chance, share, shares } = planner;
-  const frames = totalFrames(memory);
-  const first = nextBelow(chance, Math.ceil(frames / shares)) * shares + share;
+  const own = Math.ceil(totalFrames(memory) / shares);
+  let pfn: Pfn = NONE;
+  for (let draw = 0; draw < DRAWS; draw++) {
+    pfn = nextBelow(chance, own) * shares + share;
+    if (isUsed(memory, pfn)) return pfn;
+  }
   for (let step = 0; step < REACH; step++) {
-    const pfn = first + step * shares;
-    if (pfn < frames && isUsed(memory, pfn)) return pfn;
+    pfn += shares;
+    if (isUsed(memory, pfn)) return pfn;
   }
   return NONE;
 }
