@@ -30,3 +30,4 @@ export type { GuestProgram, ProgramContext } from "./machine/program.js";
 export type { GuestReport, HistogramRow, Report } from "./machine/report.js";
 export type { FrameStats, Stats } from "./machine/stats.js";
 export type { Vcpu } from "./machine/vcpu.js";
+export type { Policy } from "./migrate/policies/policy.js";

@@ -7,7 +7,7 @@
  *     | frame records, hot | frame records, cold | free bitmap | isolated bitmap | block line |
  *     | scratch per thread | frames |
  *   control (one)
- *     | engine | knobs | shards | threads | blocks | guests | vcpus | tlb tags | chunk owners |
+ *     | engine | knobs | shards | migrations | threads | blocks | guests | vcpus | tlb tags | chunk owners |
  *     | ptes | items | bitmaps | stable nodes |
  *
  * Letters: A atomic; L frame's page lock; K ksmd's shard only; C constant after creation.
@@ -177,7 +177,8 @@ export const ENGINE_WAKE = LINE_WORDS; //   A  ksmd sleeps here
 export const ENGINE_KSM_PTES = 2 * LINE_WORDS; // A  ptes with M
 export const ENGINE_COW_KSM = 3 * LINE_WORDS; //  A  copies made of KSM frames by write faults
 export const ENGINE_DRAINS = 3 * LINE_WORDS + 1; // A  drains of limbo in flight
-export const ENGINE_WORDS = 4 * LINE_WORDS;
+export const ENGINE_POLICIES = 4 * LINE_WORDS; // A  policies of the migrators, a bit each
+export const ENGINE_WORDS = 5 * LINE_WORDS;
 
 /** The other value of ENGINE_STATE: a thread died. */
 export const ENGINE_BROKEN = 1;
@@ -219,6 +220,9 @@ export const WIDE_PAGES_MERGED = 2;
 export const WIDE_COMPARES = 3;
 export const WIDE_BUSY_MS = 4; //           time ksmd was not sleeping
 export const WIDE_COUNTERS = 8;
+
+// frames that a thread has tried to move, by outcome (float64)                     one writer each
+export const MIGRATION_COUNTERS = 8;
 
 export const SCAN_IDLE = 0;
 export const SCAN_HARVEST = 1;
@@ -346,6 +350,8 @@ export interface ControlLayout {
   readonly shards: number;
   /** In float64s, not words. */
   readonly wide: number;
+  /** By thread; in float64s, not words. */
+  readonly migrations: number;
   /** A word a thread number: 0, or the last change of blocks that the thread has taken part in, and 1. */
   readonly threads: number;
   readonly blocks: number;
@@ -380,6 +386,7 @@ export function controlLayout(sizes: Sizes): ControlLayout {
     knobs: region(KNOB_WORDS),
     shards: region(sizes.shards * SHARD_WORDS),
     wide: region(sizes.shards * WIDE_COUNTERS * 2) / 2,
+    migrations: region(sizes.threads * MIGRATION_COUNTERS * 2) / 2,
     threads: region(sizes.threads),
     blocks: region(sizes.blocks * BLOCK_WORDS),
     guests: region(sizes.guests * GUEST_WORDS),

@@ -19,9 +19,10 @@ import {
   Migrator,
   migrateAll,
 } from "./migration.js";
+import type { MigratorShare, ToMigrator } from "./migrator.js";
 import { runProgram } from "./program.js";
 import { startTopology, type Topology } from "./topology.js";
-import type { ToMigrator, ToNode } from "./worker.js";
+import type { ToNode } from "./worker.js";
 
 export interface Crew {
   command(command: Command, options?: CallOptions): Promise<unknown>;
@@ -38,6 +39,8 @@ export interface Crew {
   migrate(pfns: readonly Pfn[], to: Nid, options?: CallOptions): Promise<MigrationResult>;
   /** A round of emptying a block that goes offline: by a migrator, or, without any, in this thread. */
   evacuate(block: number, options?: CallOptions): Promise<EvacuationRound>;
+  /** Resolves when each migrator has heard that the policies have changed; there are some. */
+  policiesSet(options?: CallOptions): Promise<void>;
   /** There is a guest more: ksmd may have been asleep for want of one. */
   wake(): void;
   /** Somebody listens to passes from now on. */
@@ -137,6 +140,8 @@ export class LocalCrew implements Crew {
     return this.#migrator.evacuate(block);
   }
 
+  async policiesSet(): Promise<void> {}
+
   wake(): void {}
 
   wantEvents(): void {}
@@ -201,7 +206,7 @@ export class HiredCrew implements Crew {
   static async hire(
     memory: Memory,
     handle: EngineHandle,
-    migrators: number,
+    migrators: readonly MigratorShare[],
     events: CrewEvents,
   ): Promise<HiredCrew> {
     const { nodes } = memory.sizes;
@@ -261,6 +266,13 @@ export class HiredCrew implements Crew {
       return round;
     }
     return (await migrator.call((id) => ({ id, evacuate: block }), options)) as EvacuationRound;
+  }
+
+  async policiesSet(options?: CallOptions): Promise<void> {
+    const heard = this.#migrators.map((channel) =>
+      channel.call((id) => ({ id, policiesSet: true }), options),
+    );
+    await Promise.all(heard);
   }
 
   wake(): void {

@@ -11,12 +11,14 @@ import { type Nid, pagesFor, type Slot, type ThreadId } from "../base/units.js";
 import { warmKernels } from "../kernels/prepare.js";
 import { type Counters, readCounters } from "../ksm/counters.js";
 import { givenKnobs, type Knobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
+import { activePolicies, type Policy, setPolicies } from "../migrate/policies/policy.js";
 import { nodeOfBlock } from "../mm/blocks.js";
 import { initBlock } from "../mm/frames.js";
 import { claimGuest, initGuest, setGuestNode, slotsFor } from "../mm/guest.js";
 import { breakMachine } from "../mm/wait.js";
 import { onAbort } from "./abort.js";
 import { disownThread } from "./attach.js";
+import { AutoCompaction } from "./auto-compaction.js";
 import { BlockKeeper, type BlockStats, type Released, readBlocks } from "./block-keeper.js";
 import { BlockOwner } from "./block-owner.js";
 import type { CallOptions } from "./channel.js";
@@ -27,6 +29,7 @@ import { attachWith, type EngineHandle } from "./handle.js";
 import { framesElsewhere, type MigrationResult } from "./migration.js";
 import {
   checkOptionNames,
+  checkPolicies,
   type EngineConfig,
   type EngineOptions,
   resolveOptions,
@@ -101,6 +104,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     owner.start(memory);
     addFirstBlocks(memory, config.blocksPerNode);
     writeKnobs(memory, config.knobs);
+    setPolicies(memory, config.policies);
     warmKernels(memory.kernels);
     const engine = new Engine(config, handle, memory, owner);
     await engine.start(options.signal);
@@ -136,6 +140,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   readonly #host: GuestHost;
   readonly #owner: BlockOwner;
   readonly #keeper: BlockKeeper;
+  readonly #compaction: AutoCompaction;
   #crew: Crew;
   #nextSlot: Slot = 0;
   #closed: Promise<void> | null = null;
@@ -148,6 +153,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     this.#memory = memory;
     this.#owner = owner;
     this.#keeper = new BlockKeeper(memory, owner, () => this.#crew);
+    this.#compaction = new AutoCompaction(memory, this.#keeper);
     this.#crew = new LocalCrew(memory, (counters) => this.emit("pass", counters));
     this.#host = {
       moveToNode: (guest, to, call) => this.#moveToNode(guest, to, call),
@@ -170,6 +176,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
         if (event === "pass") this.#crew.wantEvents();
       });
     }
+    this.#compaction.follow();
     if (signal === undefined) return;
     // Aborted while the workers started: nobody was listening yet.
     if (signal.aborted) await this.close();
@@ -297,6 +304,25 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     return readBlocks(this.#memory);
   }
 
+  /** What the migrators do by themselves at this moment. */
+  get policies(): readonly Policy[] {
+    return activePolicies(this.#memory);
+  }
+
+  /**
+   * Makes these what the migrators do by themselves; none: they move only what they are asked to. Resolves when each
+   * has heard: nothing that a policy left out has planned is under way then. PAGEFOLD_BAD_OPTION for a name that is
+   * none or comes twice, and for any policy in an engine without migrators.
+   */
+  async setPolicies(policies: readonly Policy[], call: CallOptions = {}): Promise<void> {
+    const { migrators, workers } = this.#config;
+    call.signal?.throwIfAborted();
+    this.#checkOpen();
+    setPolicies(this.#memory, checkPolicies(policies, workers ? migrators.length : 0));
+    this.#compaction.follow();
+    await this.#crew.policiesSet(call);
+  }
+
   /** The guests, in order of creation: the index is the guest's `id`. */
   get guests(): readonly EngineGuest[] {
     return this.#guests;
@@ -345,6 +371,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   }
 
   async #close(): Promise<void> {
+    this.#compaction.stop();
     await this.#crew.close(closedError());
     for (const guest of this.#guests) guest.close();
     this.#owner.leave();

@@ -141,7 +141,8 @@ export async function migrateAll(
   return resultOf(total);
 }
 
-function resultOf(tally: Tally): MigrationResult {
+/** What all frames of `tally` came to. */
+export function resultOf(tally: ArrayLike<number>): MigrationResult {
   return {
     succeeded: tally[MIGRATED] as number,
     failed: {

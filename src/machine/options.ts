@@ -13,7 +13,9 @@ import {
   resolveKernels,
 } from "../kernels/options.js";
 import { givenKnobs, KNOB_DEFAULTS, type Knobs } from "../ksm/knobs.js";
+import { givenPolicies, type Policy } from "../migrate/policies/policy.js";
 import { slotsFor } from "../mm/guest.js";
+import type { MigratorShare } from "./migrator.js";
 
 /** What an engine is created with. Tables are sized by it once: they do not grow. */
 export interface EngineOptions {
@@ -36,6 +38,8 @@ export interface EngineOptions {
   readonly maxVcpus?: number;
   /** Workers that move frames between nodes, 0 to 64. Default 0: the thread that asks for it does. */
   readonly migrators?: number;
+  /** What the migrators do by themselves from the start; `engine.setPolicies` changes it. Default: nothing. */
+  readonly policies?: readonly Policy[];
   /**
    * Threads attached at a time at most, the engine's nodes + migrators + 2 included. Default 32, more for many
    * of those.
@@ -47,7 +51,10 @@ export interface EngineOptions {
   readonly kernels?: KernelImplementation | "auto";
   /** The hash of pages. Default "auto": xxh3-64 (xxh64 with xxhash-wasm). */
   readonly hash?: HashName | "auto";
-  /** Seed of the hash, 0 to 2^48 - 1. Default: random, so that no guest can prepare collisions. */
+  /**
+   * Seed of the hash and of what the policy chaos does, 0 to 2^48 - 1. Default: random, so that no guest can prepare
+   * collisions.
+   */
   readonly seed?: number;
   /** For tests: keeps this many bits of the hash, 1 to 64; merging is the same with any. Default 64. */
   readonly hashBits?: number;
@@ -76,7 +83,8 @@ export interface EngineConfig {
   readonly knobs: Knobs;
   readonly workers: boolean;
   readonly collectGarbage: boolean;
-  readonly migrators: number;
+  readonly migrators: readonly MigratorShare[];
+  readonly policies: readonly Policy[];
 }
 
 const BLOCK_BYTES = 64 * 2 ** 20;
@@ -94,6 +102,7 @@ const KNOWN: readonly (keyof EngineOptions)[] = [
   "maxGuests",
   "maxVcpus",
   "migrators",
+  "policies",
   "maxThreads",
   "workers",
   "kernels",
@@ -152,6 +161,7 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
   );
   const guests = integer("maxGuests", options.maxGuests, 1024, 1, 2 ** 16);
   const slots = resolveSlots(options.maxGuestBytes, blocks * blockBytes, guests);
+  const workers = options.workers ?? true;
   const knobs = { ...KNOB_DEFAULTS, ...givenKnobs(options.ksm ?? {}) };
   const seed = integer("seed", options.seed, randomInt(2 ** 48 - 1), 0, 2 ** 48 - 1);
   return {
@@ -180,10 +190,31 @@ export function resolveOptions(options: EngineOptions): EngineConfig {
       hashBits: integer("hashBits", options.hashBits, 64, 1, 64),
     }),
     knobs,
-    workers: options.workers ?? true,
+    workers,
     collectGarbage: options.collectGarbage ?? false,
-    migrators,
+    migrators: Array.from({ length: migrators }, (_, number) => ({
+      number,
+      migrators,
+      seed: migratorSeed(seed, number),
+    })),
+    policies: checkPolicies(options.policies ?? [], workers ? migrators : 0),
   };
+}
+
+/** The policies, if they are some and there are migrators to follow them. */
+export function checkPolicies(policies: readonly Policy[], migrators: number): readonly Policy[] {
+  const given = givenPolicies(policies);
+  if (given.length === 0 || migrators > 0) return given;
+  throw new PagefoldError(
+    "PAGEFOLD_BAD_OPTION",
+    "policies need workers to follow them: create the engine with migrators: 1 or more, and not with workers: false",
+    { option: "policies", value: policies },
+  );
+}
+
+/** Where a migrator's chance begins: each somewhere else, and nowhere that gives the hash's seed away. */
+function migratorSeed(seed: number, number: number): number {
+  return Math.imul((seed | 0) ^ Math.floor(seed / 2 ** 32), 0x9e3779b1) + number;
 }
 
 /** Blocks of each node from the start, and numbers for all that there may be. */

@@ -12,13 +12,15 @@ import type { Memory } from "../base/memory.js";
 import { type GuestId, type Nid, NONE, PAGE_SIZE, type VcpuId } from "../base/units.js";
 import { type Counters, readBusyMs, readCounters } from "../ksm/counters.js";
 import { type Knobs, readKnobs } from "../ksm/knobs.js";
+import { readTotals } from "../migrate/totals.js";
 import { releasedFrames } from "../mm/blocks.js";
-import { freeFramesOf, touchedFrames } from "../mm/frames.js";
+import { freeFrames, freeFramesOf, touchedFrames } from "../mm/frames.js";
 import { guestCount } from "../mm/guest.js";
-import { isolatedFrames } from "../mm/isolate.js";
+import { isolatedFrames, nodeFrames } from "../mm/isolate.js";
 import { guestOfVcpu, vcpuOwner } from "../mm/shootdown.js";
 import { vcpuCount } from "../mm/vcpu.js";
 import { threadCount } from "./handle.js";
+import { type MigrationResult, resultOf } from "./migration.js";
 
 /** Frames of 4 KiB. */
 export interface FrameStats {
@@ -59,6 +61,11 @@ export interface Stats {
     /** Added since creation. */
     readonly added: number;
   };
+  /**
+   * Frames that were to be moved since creation: by policies, `engine.migrate` and `guest.moveToNode`. A frame counts
+   * each time.
+   */
+  readonly migrations: MigrationResult;
   /** Guests created so far. */
   readonly guests: number;
   /** vCPUs created so far; one that was closed is given out again. */
@@ -100,6 +107,7 @@ export function readStats(memory: Memory): Stats {
       removed: plainLoad(control, layout.engine + ENGINE_BLOCKS_REMOVED),
       added: plainLoad(control, layout.engine + ENGINE_BLOCKS_ADDED),
     },
+    migrations: resultOf(readTotals(memory)),
     guests: guestCount(memory),
     vcpus: vcpuCount(memory),
     threads: threadCount(memory),
@@ -111,14 +119,8 @@ export function readStats(memory: Memory): Stats {
 }
 
 function frameStats(memory: Memory, node: Nid | typeof NONE): FrameStats {
-  let total = 0;
-  let free = 0;
-  for (const block of memory.blocks) {
-    if (block === null || (node !== NONE && block.nid !== node)) continue;
-    // A block that goes offline gives its frames out one by one.
-    total += memory.blockLayout.frames - isolatedFrames(memory, block);
-    free += freeFramesOf(memory, block);
-  }
+  const total = nodeFrames(memory, node);
+  const free = freeFrames(memory, node);
   return { total, used: total - free, free };
 }
 

@@ -8,14 +8,14 @@ import { createShard } from "../ksm/shard.js";
 import { toWire, type WireError } from "./commands.js";
 import { attachHandle, type EngineHandle } from "./handle.js";
 import { runKsmd } from "./ksmd.js";
-import { Migrator } from "./migration.js";
+import { type MigratorShare, runMigrator } from "./migrator.js";
 import { runProgram } from "./program.js";
 import { prepareWarmUp } from "./warm-up.js";
 
 export type Role =
   | { readonly kind: "ksmd"; readonly shard: number }
   | { readonly kind: "node" }
-  | { readonly kind: "migrator" };
+  | { readonly kind: "migrator"; readonly share: MigratorShare };
 
 export interface WorkerTask {
   readonly handle: EngineHandle;
@@ -58,29 +58,8 @@ export default async function runWorker({ handle, name, role, port }: WorkerTask
     port.close();
     return;
   }
-  if (role.kind === "migrator") await runMigrator(memory, port);
+  if (role.kind === "migrator") await runMigrator(memory, port, role.share);
   else await runNode(memory, port);
-}
-
-/**
- * Moves frames as it is asked to, a slice at a time. Giving a call up is heard between two slices by who sends them:
- * one that has begun is done in milliseconds.
- */
-function runMigrator(memory: Memory, port: MessagePort): Promise<void> {
-  const migrator = new Migrator(memory);
-  return new Promise((resolve) => {
-    port.on("message", (message: ToMigrator) => {
-      if ("close" in message) {
-        port.close();
-        resolve();
-      } else if ("pfns" in message) {
-        const { id, pfns, to } = message;
-        reply(port, { id, value: migrator.migrateSlice(pfns, to) });
-      } else if ("evacuate" in message) {
-        reply(port, { id: message.id, value: migrator.evacuate(message.evacuate) });
-      }
-    });
-  });
 }
 
 /** Runs guest programs as they are asked for. */

@@ -24,7 +24,7 @@ import { plainLoad, plainStore } from "../base/atomics.js";
 import { popcount } from "../base/bits.js";
 import { BLOCK_ISOLATED } from "../base/layout.js";
 import { type Block, blockOf, frameInBlock, type Memory } from "../base/memory.js";
-import type { Pfn } from "../base/units.js";
+import { type Nid, NONE, type Pfn } from "../base/units.js";
 import { frameIsFree, giveFreeWord, takeFreeWord } from "./frames.js";
 
 /** Isolates every frame of the block that is free at this moment; returns how many are isolated by now. */
@@ -57,6 +57,16 @@ export function undoIsolation(memory: Memory, number: number): void {
 /** Frames of the block that are isolated. Exact for the thread that isolates; to others a statistic. */
 export function isolatedFrames(memory: Memory, block: Block): number {
   return plainLoad(block.words, memory.blockLayout.line + BLOCK_ISOLATED);
+}
+
+/** Frames of a node, or of all (NONE), that are not isolated. */
+export function nodeFrames(memory: Memory, node: Nid): number {
+  let frames = 0;
+  for (const block of memory.blocks) {
+    if (block === null || (node !== NONE && block.nid !== node)) continue;
+    frames += memory.blockLayout.frames - isolatedFrames(memory, block);
+  }
+  return frames;
 }
 
 export function frameIsIsolated(memory: Memory, pfn: Pfn): boolean {

@@ -336,7 +336,13 @@ const staysPartly: BuildGoing = (production) => {
 describe("a block goes", () => {
   mustEnd("under a vCPU that reads", reads, BOUNDS, true);
   mustEnd("under a vCPU that takes a frame", allocates, NARROW, false, true);
-  mustEnd("under a vCPU that takes a frame and writes it again", allocatesInSection, NARROW, false, true);
+  mustEnd(
+    "under a vCPU that takes a frame and writes it again",
+    allocatesInSection,
+    NARROW,
+    false,
+    true,
+  );
   mustEnd("under a vCPU that copies a page of it", copies, NARROW, false, true);
   mustEnd("with a frame in limbo", inLimbo, NARROW, true);
   mustEnd("or stays, while a device writes a page of it", pinned, BOUNDS, false, true);

@@ -405,7 +405,9 @@ function nameWord(machine: TinyMachine, words: Int32Array, index: number): strin
     const frame = (index * 4 - blockLayout.framesBytes) >>> 12;
     return `frame ${(block << memory.sizes.framesPerBlockShift) | frame} byte ${(index * 4) & 4095}`;
   }
-  const regions = Object.entries(layout).filter(([name]) => name !== "words" && name !== "wide");
+  const regions = Object.entries(layout).filter(
+    ([name]) => !["words", "wide", "migrations"].includes(name),
+  );
   regions.sort((a, b) => b[1] - a[1]);
   const [name, at] = regions.find(([, start]) => index >= start) ?? ["control", 0];
   return `${name}+${index - at}`;
