@@ -80,7 +80,7 @@ function forgetItem(shard: Shard, slot: Slot): void {
   const state = stateOf(memory, slot);
   if (state === ITEM_UNSEEN) return;
   if (state === ITEM_UNSTABLE) dropCandidate(shard, slot);
-  // Frozen for a copy, no longer: a busy one is tried until it answers.
+  // It waits for the migrator that has the frame; then another may have it.
   if (state === ITEM_STABLE) while (!leaveNode(shard, slot, true));
   setState(memory, slot, ITEM_UNSEEN);
   addShardWord(shard, SHARD_RMAP_ITEMS, -1);

@@ -48,6 +48,7 @@ import {
   getStableFrame,
   KEYHOLE_BUSY,
   KEYHOLE_STALE,
+  namedFrame,
   nameFrame,
   stableWord,
 } from "../mm/keyhole.js";
@@ -274,14 +275,17 @@ export function settleFront(shard: Shard, front: StableId, high: number): void {
 }
 
 /**
- * The page left its node: it was written, or unmerged. False: the frame is busy, try again later. A migrator has
+ * The page left its node: it was written, or unmerged. False: the frame is busy, or was: try again. A migrator has
  * the lock for as long as a shootdown takes: a pass does not wait for it (H11), a command does.
  */
 export function leaveNode(shard: Shard, slot: Slot, wait: boolean): boolean {
   const { memory } = shard;
   const stable = nodeOfItem(memory, slot);
   const pfn = frameOfNode(memory, stable);
-  if (pfn === KEYHOLE_BUSY) return false;
+  if (pfn === KEYHOLE_BUSY) {
+    if (wait) waitForFrozen(memory, stable);
+    return false;
+  }
   if (pfn === KEYHOLE_STALE) {
     dropStaleNode(shard, stable);
     return true;
@@ -300,6 +304,13 @@ export function leaveNode(shard: Shard, slot: Slot, wait: boolean): boolean {
   if (nodeLength(memory, stable) === 0) removeNode(shard, stable, high);
   else openNode(shard, stable, high);
   return true;
+}
+
+/** Sleeps until the migrator that has frozen the node's frame has done with it: it holds the page lock (REF-3). */
+function waitForFrozen(memory: Memory, stable: StableId): void {
+  const pfn = namedFrame(memory, stable);
+  lockPage(memory, pfn);
+  unlockPage(memory, pfn);
 }
 
 /**

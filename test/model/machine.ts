@@ -198,7 +198,7 @@ export class TinyMachine {
   /** Checks what must hold at every moment; for Scenario.observe. */
   observe(step: Step): void {
     this.poisonFreed(step);
-    if (this.isCount(step.words, step.index)) checkPtes(this);
+    if (step.kind !== "load" && this.isCount(step.words, step.index)) checkPtes(this);
     const cell = this.cellOf(step.words, step.index);
     const intent = intents.get(step.thread);
     if (intent === undefined) return;
