@@ -258,13 +258,13 @@ mustFail("migrate against ksmd", BOUNDS, [
     (p) => ofDyingNode(p, false),
     /RMAP-1/,
     [
-      "ksm/stable",
+      "ksm/sharers",
       "  removeSharer(shard, stable, slot);\n  disownFrame(memory, stable, pfn);\n  unlockPage(memory, pfn);\n",
       "  unlockPage(memory, pfn);\n  removeSharer(shard, stable, slot);\n",
     ],
   ),
   mutant("a node without sharers whose frame keeps its key", ofRetiredNode, /RMAP-1/, [
-    "ksm/stable",
+    "ksm/sharers",
     "  disownFrame(memory, stable, pfn);\n",
     "",
   ]),
