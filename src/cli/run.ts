@@ -21,6 +21,9 @@ import type { Source } from "./sources/source.js";
 const LOAD = new URL("./programs/load.js", import.meta.url);
 const VERIFY = new URL("./programs/verify.js", import.meta.url);
 
+/** Passes that find everything that is left, when nothing is moved any more. */
+const LAST_PASSES = 2;
+
 export interface Outcome {
   readonly document: RunDocument;
   /** What is wrong, a line each. */
@@ -169,6 +172,11 @@ class Run {
     const { engine, options, progress, signal } = this;
     this.reporter.beginMerging(this.pages);
     await merge(engine, options, progress.merged, signal);
+    if (this.policies.length === 0 || !progress.merged.settled) return;
+    // Pages whose frames migrators had in hand at the end have been left to a later pass.
+    await this.follow([]);
+    await engine.ksm.scan(LAST_PASSES, { signal });
+    await this.follow(this.policies);
   }
 
   private async verify(): Promise<void> {

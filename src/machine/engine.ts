@@ -24,7 +24,6 @@ import { BlockOwner } from "./block-owner.js";
 import type { CallOptions } from "./channel.js";
 import type { CheckReport } from "./check.js";
 import { type Crew, HiredCrew, LocalCrew } from "./crew.js";
-import { dumpMachine, type MachineDump, sharedFrames } from "./dump.js";
 import { EngineGuest, type Guest, type GuestHost } from "./guest.js";
 import { attachWith, type EngineHandle } from "./handle.js";
 import { framesElsewhere, type MigrationResult } from "./migration.js";
@@ -357,14 +356,9 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     await this.#crew.request({ kind: "settled", ignoreVolatile }, call);
   }
 
-  /** @internal */
-  dump(): MachineDump {
-    return dumpMachine(this.#memory);
-  }
-
-  /** Frames of merged pages with several sharers, by number. @internal */
-  sharedFrames(): number[] {
-    return sharedFrames(this.#memory);
+  /** For looking into the machine. @internal */
+  get memory(): Memory {
+    return this.#memory;
   }
 
   /**

@@ -7,10 +7,14 @@ import { parseSize } from "../size.js";
 import { integer, seconds } from "../values.js";
 import type { StressOptions } from "./options.js";
 
+const MEMORY_PER_NODE = 16 * 2 ** 20;
 const SEED_MAX = 2 ** 32 - 1;
 
 /** As commander gives them: what has no default of its own may be missing. */
-export type StressFlags = Omit<StressOptions, "seed" | "json" | "dump" | "quiet"> &
+export type StressFlags = Omit<
+  StressOptions,
+  "seed" | "memoryPerNode" | "json" | "dump" | "quiet"
+> &
   Partial<StressOptions>;
 
 export function addStressOptions(stress: Command): void {
@@ -46,13 +50,13 @@ function addSizes(stress: Command): void {
     )
     .option(
       "--memory-per-node <size>",
-      "memory of each node: bytes, or with K, M, G, KiB, MiB, GiB; guests fill half of it",
+      "memory of each node: bytes, or with K, M, G, KiB, MiB, GiB; guests fill half of it " +
+        "(default: 16M)",
       (text) => parseSize("--memory-per-node", text),
-      16 * 2 ** 20,
     );
 }
 
 export function stressOptionsOf(flags: StressFlags): StressOptions {
   const seed = randomInt(SEED_MAX + 1);
-  return { seed, json: false, dump: null, quiet: false, ...flags };
+  return { seed, memoryPerNode: MEMORY_PER_NODE, json: false, dump: null, quiet: false, ...flags };
 }

@@ -3,6 +3,7 @@
  * are asked again and again to move frames of merged pages with several sharers to a node at random.
  */
 import type { Engine, Policy } from "../../index.js";
+import { sharedFrames } from "../../machine/dump.js";
 import { Random } from "../random.js";
 
 /** Frames that are asked for at a time: few, so that policies have their turns. */
@@ -39,7 +40,7 @@ export class Mover {
 
   async #move(): Promise<void> {
     while (this.#isMoving) {
-      const shared = this.#engine.sharedFrames();
+      const shared = sharedFrames(this.#engine.memory);
       const from = this.#random.below(shared.length);
       const pfns = shared.slice(from, from + FRAMES);
       const to = this.#random.below(this.#nodes);

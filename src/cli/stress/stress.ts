@@ -10,7 +10,7 @@ import {
   type MigrationResult,
   type Stats,
 } from "../../index.js";
-import type { MachineDump } from "../../machine/dump.js";
+import { dumpMachine, type MachineDump } from "../../machine/dump.js";
 import type { ProgressView } from "../screen/progress.js";
 import { Reporter } from "../screen/reporter.js";
 import type { Done, WrongPage } from "./actor.js";
@@ -303,7 +303,10 @@ class Stress {
       mismatches: this.#mismatches,
       rss: { quarter: this.#quarter, end: process.memoryUsage.rss() },
       failure,
-      wreck: failure === null ? null : { events: this.#log.events, machine: this.#engine.dump() },
+      wreck:
+        failure === null
+          ? null
+          : { events: this.#log.events, machine: dumpMachine(this.#engine.memory) },
     };
   }
 }
