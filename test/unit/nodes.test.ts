@@ -3,11 +3,15 @@
  * changes; and nodes that move among contents whose hashes collide.
  */
 import { afterEach, describe, expect, it } from "vitest";
+import { MAPPING_NOBODY } from "../../src/base/layout.js";
 import type { Memory } from "../../src/base/memory.js";
 import { setKnobs } from "../../src/ksm/control.js";
 import { readCounters } from "../../src/ksm/counters.js";
 import { scanBatch } from "../../src/ksm/scan.js";
+import { putPage } from "../../src/mm/frames.js";
 import { trylockPage, unlockPage } from "../../src/mm/page-lock.js";
+import { readMapping } from "../../src/mm/page-mapping.js";
+import { REF_HELD, tryGetPage } from "../../src/mm/page-ref.js";
 import { NodeMachine } from "./node-machine.js";
 import { codeOf, viewOf, withOneHash, withOneList } from "./view.js";
 
@@ -141,6 +145,22 @@ describe("merge_across_nodes", () => {
     expect(m.counted()).toEqual([0, 0, 2, 0, 0, 0]);
     scanBatch(m.shard, 1);
     setKnobs(m.shard, { mergeAcrossNodes: 1 });
+    m.pass(2);
+    expect(m.counted()).toEqual([1, 1, 0, 0, 0, 0]);
+  });
+
+  it("changes with run = 2 though somebody holds a frame that was merged (H28)", async () => {
+    m = await NodeMachine.start([[2, 0]]);
+    m.fill(0, 0, 2);
+    m.pass(2);
+    const other = await viewOf(m.engine);
+    const pfn = m.frame(0, 0);
+    expect(tryGetPage(other, pfn)).toBe(REF_HELD);
+    setKnobs(m.shard, { run: 2, mergeAcrossNodes: 1 });
+    expect(readMapping(m.memory, pfn)).toBe(MAPPING_NOBODY);
+    putPage(other, pfn);
+    expect(m.counted()).toEqual([0, 0, 0, 0, 0, 0]);
+    setKnobs(m.shard, { run: 1 });
     m.pass(2);
     expect(m.counted()).toEqual([1, 1, 0, 0, 0, 0]);
   });
