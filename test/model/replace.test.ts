@@ -347,7 +347,7 @@ describe("re-placement", () => {
   mustMove("of a page that was not placed yet", (p) => unplaced(p, false), BOUNDS);
   mustMove("of a page that was not merged yet", (p) => unplaced(p, true), BOUNDS);
   mustMove("of a page that waits and moves away", waiting, BOUNDS);
-  mustMove("of a pair whose content has a full node, frozen", besideFull, WIDE);
+  mustMove("of a pair whose content has a full node, frozen", besideFull, BOUNDS);
 });
 
 describe("merging on each node", () => {
@@ -356,7 +356,7 @@ describe("merging on each node", () => {
   mustMove("with a page that moves away", (p) => pairs(p, 0), BOUNDS);
   mustMove("a page that moves away with another", (p) => pairs(p, 2), BOUNDS);
   mustMove("from now on, while a page moves", switched, BOUNDS);
-  mustMove("no more in a region, while its frame moves", region, WIDE);
+  mustMove("no more in a region, while its frame moves", region, BOUNDS);
   mustHold("a look at a node that moves away and back", peeked, WIDE);
 });
 
@@ -465,7 +465,7 @@ mustFail("re-placement", BOUNDS, [
   ]),
 ]);
 
-mustFail("what is frozen", WIDE, [
+mustFail("what is frozen", BOUNDS, [
   mutant("a frozen node taken for another content", besideFull, /SETTLED/, [
     "ksm/sharers",
     "if (other === KEYHOLE_BUSY) return NODE_BUSY;",
@@ -476,6 +476,9 @@ mustFail("what is frozen", WIDE, [
     "    if (wait) awaitFreeze(memory, stable);\n",
     "",
   ]),
+]);
+
+mustFail("a look at a node", WIDE, [
   mutant("a look that knows a frame by its number (H24)", peeked, /H24/, [
     "ksm/peek",
     "return readKpfn(memory, stable) === kpfn;",

@@ -223,7 +223,7 @@ async function runAll(seeds: number, hash: string, sizes: Sizes): Promise<void> 
 
 describe("random programs with frames that move between 4 nodes", () => {
   it.each(Object.keys(HASHES))("end settled on each node, every content with %s", async (hash) => {
-    await runAll(30, hash, { ...SMALL, values: hash === "its own hash" ? 6 : 40 });
+    await runAll(20, hash, { ...SMALL, values: hash === "its own hash" ? 6 : 40 });
   });
 
   it("H23: many guests, 128 patterns", async () => {
