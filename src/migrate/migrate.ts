@@ -71,8 +71,10 @@ import {
   MIGRATED,
   type MigrateOutcome,
   type MigrationBatch,
+  OUTCOMES,
   type Tally,
 } from "./batch.js";
+import { addToTotals } from "./totals.js";
 
 /** Moves the frames to node `nid`, in batches; adds what each came to to `tally`. */
 export function migrateFrames(
@@ -83,7 +85,11 @@ export function migrateFrames(
   tally: Tally,
 ): void {
   for (let at = 0; at < pfns.length; at += BATCH_FRAMES) {
-    migrateBatch(memory, pfns, at, nid, batch, tally);
+    migrateBatch(memory, pfns, at, nid, batch);
+    addToTotals(memory, batch.tally);
+    for (let outcome = 0; outcome < OUTCOMES; outcome++) {
+      tally[outcome] += batch.tally[outcome] as number;
+    }
   }
 }
 
@@ -94,8 +100,8 @@ function migrateBatch(
   from: number,
   nid: Nid,
   batch: MigrationBatch,
-  tally: Tally,
 ): void {
+  const { tally } = batch;
   const to = Math.min(pfns.length, from + BATCH_FRAMES);
   emptyBatch(batch);
   // Nothing is locked yet: frames that only limbo holds can be waited for.
