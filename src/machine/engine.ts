@@ -455,8 +455,9 @@ export class Ksm {
 
   /**
    * Sets knobs, between two batches; those not given stay. EINVAL: unknown or out of range. EBUSY: maxPageSharing
-   * while pages are merged and run is not set to 2. ENOMEM: run 2 needs more frames than are free;
-   * PAGEFOLD_VCPU_STUCK: it waited in vain for a vCPU; run is 0 after either, and the call may be repeated.
+   * or mergeAcrossNodes while pages are merged and run is not set to 2. ENOMEM: run 2 needs more frames than are
+   * free; PAGEFOLD_VCPU_STUCK: it waited in vain for a vCPU; EBUSY: for a migrator; run is 0 after any of these, and
+   * the call may be repeated.
    * A rejected call has changed nothing else.
    */
   async set(knobs: Partial<Knobs>, options?: CallOptions): Promise<void> {
