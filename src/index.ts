@@ -10,6 +10,7 @@ export type { HashName, KernelImplementation } from "./kernels/options.js";
 export type { Counters } from "./ksm/counters.js";
 export type { Knobs } from "./ksm/knobs.js";
 export { AttachedEngine, attachEngine } from "./machine/attach.js";
+export type { BlockStats, Released } from "./machine/block-keeper.js";
 export type { CallOptions } from "./machine/channel.js";
 export type { CheckReport } from "./machine/check.js";
 export {
@@ -29,3 +30,4 @@ export type { GuestProgram, ProgramContext } from "./machine/program.js";
 export type { GuestReport, HistogramRow, Report } from "./machine/report.js";
 export type { FrameStats, Stats } from "./machine/stats.js";
 export type { Vcpu } from "./machine/vcpu.js";
+export type { Policy } from "./migrate/policies/policy.js";

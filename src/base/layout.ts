@@ -4,9 +4,10 @@
  * Two kinds of shared memory:
  *
  *   block (one per BLOCK of a node)
- *     | frame records, hot | frame records, cold | free bitmap | block line | scratch per thread | frames |
+ *     | frame records, hot | frame records, cold | free bitmap | isolated bitmap | block line |
+ *     | scratch per thread | frames |
  *   control (one)
- *     | engine | knobs | shards | threads | guests | vcpus | tlb tags | chunk owners |
+ *     | engine | knobs | shards | migrations | threads | blocks | guests | vcpus | tlb tags | chunk owners |
  *     | ptes | items | bitmaps | stable nodes |
  *
  * Letters: A atomic; L frame's page lock; K ksmd's shard only; C constant after creation.
@@ -167,11 +168,17 @@ export const ENGINE_STATE = 0; //           A  0, or ENGINE_BROKEN
 export const ENGINE_VCPUS = 2; //           A  vCPUs created so far
 export const ENGINE_GUESTS = 3; //          A  guests created so far
 export const ENGINE_PINS = 4; //            A  pages pinned at this moment (a counter)
+export const ENGINE_BLOCK_EPOCH = 5; //     A  changes of blocks that threads have been told of
+export const ENGINE_BLOCK_BELL = 6; //      A  such changes, and the ends of adding blocks
+export const ENGINE_BLOCK_TRIES = 7; //     A  tries to add a block that have ended, well or not
+export const ENGINE_BLOCKS_ADDED = 8; //    A  blocks added since creation (a counter)
+export const ENGINE_BLOCKS_REMOVED = 9; //  A  blocks removed since creation (a counter)
 export const ENGINE_WAKE = LINE_WORDS; //   A  ksmd sleeps here
 export const ENGINE_KSM_PTES = 2 * LINE_WORDS; // A  ptes with M
 export const ENGINE_COW_KSM = 3 * LINE_WORDS; //  A  copies made of KSM frames by write faults
 export const ENGINE_DRAINS = 3 * LINE_WORDS + 1; // A  drains of limbo in flight
-export const ENGINE_WORDS = 4 * LINE_WORDS;
+export const ENGINE_POLICIES = 4 * LINE_WORDS; // A  policies of the migrators, a bit each
+export const ENGINE_WORDS = 5 * LINE_WORDS;
 
 /** The other value of ENGINE_STATE: a thread died. */
 export const ENGINE_BROKEN = 1;
@@ -214,9 +221,30 @@ export const WIDE_COMPARES = 3;
 export const WIDE_BUSY_MS = 4; //           time ksmd was not sleeping
 export const WIDE_COUNTERS = 8;
 
+// frames that a thread has tried to move, by outcome (float64)                     one writer each
+export const MIGRATION_COUNTERS = 8;
+
 export const SCAN_IDLE = 0;
 export const SCAN_HARVEST = 1;
 export const SCAN_VISIT = 2;
+
+// block number: whether there is a block, and what it gave back
+//
+//   ABSENT --> JOINING --> ONLINE --> OFFLINE --> LEAVING --> ABSENT      (mm/blocks.ts)
+export const BLOCK_STATE = 0; //            A
+export const BLOCK_RELEASED = 1; //         A  ABSENT: frames that had been in use when its memory was given back
+export const BLOCK_WORDS = 2;
+export const BLOCK_ABSENT = 0;
+export const BLOCK_JOINING = 1;
+export const BLOCK_ONLINE = 2;
+export const BLOCK_OFFLINE = 3;
+export const BLOCK_LEAVING = 4;
+
+// block line, in the block
+export const BLOCK_FREE = 0; //             A  free frames (a counter)
+export const BLOCK_HINT = 1; //             A  word of the free bitmap where the last frame was found
+export const BLOCK_TOUCHED = 2; //          A  frames below this have been in use, or may have been
+export const BLOCK_ISOLATED = 3; //         A  frames out of use, by the thread that takes the block offline
 
 // guest, in three lines: constants, the shootdown line, the limbo line
 export const GUEST_STATE = 0; //            A  0, or GUEST_LIVE
@@ -303,7 +331,7 @@ export const STABLE_WORDS = 8;
 /** What an engine is built for; constant from creation on, and the same in every thread. */
 export interface Sizes {
   readonly framesPerBlockShift: number;
-  /** Blocks at most, over all nodes. */
+  /** Numbers of blocks, over all nodes: there may be fewer at a time. Each node has as many, in order. */
   readonly blocks: number;
   readonly nodes: number;
   readonly shards: number;
@@ -322,8 +350,11 @@ export interface ControlLayout {
   readonly shards: number;
   /** In float64s, not words. */
   readonly wide: number;
-  /** A word a thread number: 1 in use. */
+  /** By thread; in float64s, not words. */
+  readonly migrations: number;
+  /** A word a thread number: 0, or the last change of blocks that the thread has taken part in, and 1. */
   readonly threads: number;
+  readonly blocks: number;
   readonly guests: number;
   readonly vcpus: number;
   readonly tlbs: number;
@@ -355,7 +386,9 @@ export function controlLayout(sizes: Sizes): ControlLayout {
     knobs: region(KNOB_WORDS),
     shards: region(sizes.shards * SHARD_WORDS),
     wide: region(sizes.shards * WIDE_COUNTERS * 2) / 2,
+    migrations: region(sizes.threads * MIGRATION_COUNTERS * 2) / 2,
     threads: region(sizes.threads),
+    blocks: region(sizes.blocks * BLOCK_WORDS),
     guests: region(sizes.guests * GUEST_WORDS),
     vcpus: region(sizes.vcpus * VCPU_WORDS),
     tlbs: region(sizes.vcpus * TLB_WORDS),
@@ -381,7 +414,10 @@ export interface BlockLayout {
   readonly cold: number;
   readonly freeBitmap: number;
   readonly freeWords: number;
-  readonly freeCount: number;
+  /** As the free bitmap, for frames that are out of use. */
+  readonly isolated: number;
+  /** The BLOCK_ words. */
+  readonly line: number;
   readonly scratchBytes: number;
   readonly framesBytes: number;
   readonly bytes: number;
@@ -393,8 +429,9 @@ export function blockLayout(framesPerBlockShift: number, threads: number): Block
   const cold = hot + frames * RECORD_WORDS;
   const freeBitmap = alignUp(cold + frames, LINE_WORDS);
   const freeWords = Math.ceil(frames / 32);
-  const freeCount = alignUp(freeBitmap + freeWords, LINE_WORDS);
-  const scratchBytes = alignUp((freeCount + LINE_WORDS) * 4, PAGE_SIZE);
+  const isolated = freeBitmap + freeWords;
+  const line = alignUp(isolated + freeWords, LINE_WORDS);
+  const scratchBytes = alignUp((line + LINE_WORDS) * 4, PAGE_SIZE);
   const framesBytes = scratchBytes + threads * SCRATCH_BYTES;
   const bytes = alignUp(framesBytes + frames * PAGE_SIZE, WASM_PAGE_SIZE);
   return {
@@ -403,7 +440,8 @@ export function blockLayout(framesPerBlockShift: number, threads: number): Block
     cold,
     freeBitmap,
     freeWords,
-    freeCount,
+    isolated,
+    line,
     scratchBytes,
     framesBytes,
     bytes,

@@ -13,6 +13,7 @@
  *       IDLE ---> HARVEST ---> VISIT round 0 ---> VISIT round 1 .. 3 (only if pages were busy) ---> IDLE
  */
 import { plainLoad } from "../base/atomics.js";
+import { popcount } from "../base/bits.js";
 import {
   SCAN_HARVEST,
   SCAN_IDLE,
@@ -159,10 +160,4 @@ function visitGuest(shard: Shard, guest: GuestId, budget: number): number {
   finishBatch(shard, batched);
   setShardWord(shard, SHARD_GFN, gfn);
   return gfn < pages ? 0 : left;
-}
-
-function popcount(word: number): number {
-  let bits = word - ((word >>> 1) & 0x55555555);
-  bits = (bits & 0x33333333) + ((bits >>> 2) & 0x33333333);
-  return Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }

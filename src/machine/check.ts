@@ -26,7 +26,7 @@ import {
   SHARD_PAGES_UNSHARED,
   SHARD_RMAP_ITEMS,
 } from "../base/layout.js";
-import { blockOf, coldWord, totalFrames } from "../base/memory.js";
+import { blockOf, coldWord, framesEnd, isFrame } from "../base/memory.js";
 import { NONE, type Slot, type StableId } from "../base/units.js";
 import {
   candidateContent,
@@ -40,6 +40,7 @@ import { type Shard, shardWord } from "../ksm/shard.js";
 import { keyOf, nextDup, nodeIsLive, nodeLength } from "../ksm/stable.js";
 import { frameIsFree, freeFrames } from "../mm/frames.js";
 import { guestBase, guestCount, guestIsLive, guestPages, guestWord } from "../mm/guest.js";
+import { frameIsIsolated } from "../mm/isolate.js";
 import { namedFrame } from "../mm/keyhole.js";
 import { pageIsLocked } from "../mm/page-lock.js";
 import { readMapping } from "../mm/page-mapping.js";
@@ -53,7 +54,7 @@ export interface CheckReport {
   readonly clean: boolean;
   /** One line each, beginning with the number of the invariant; at most 50. */
   readonly problems: readonly string[];
-  /** Frames audited: all of the engine's. */
+  /** Frames audited: all of the blocks that there are. */
   readonly frames: number;
   /** Pages audited: those that have a frame. */
   readonly pages: number;
@@ -75,9 +76,10 @@ class Audit {
   private items = 0;
   private unstable = 0;
   private stable = 0;
+  private frames = 0;
 
   constructor(private readonly shard: Shard) {
-    const frames = totalFrames(shard.memory);
+    const frames = framesEnd(shard.memory);
     this.maps = new Int32Array(frames);
     this.writable = new Uint8Array(frames);
     this.limbo = new Int32Array(frames);
@@ -96,7 +98,7 @@ class Audit {
     return {
       clean: this.problems.length === 0,
       problems: this.problems,
-      frames: this.maps.length,
+      frames: this.frames,
       pages: this.pages,
     };
   }
@@ -137,6 +139,10 @@ class Audit {
       return;
     }
     const pfn = ptePfn(pte);
+    if (!isFrame(this.shard.memory, pfn)) {
+      this.report("BLOCK-1", `slot ${slot} is in frame ${pfn}, which has no block`);
+      return;
+    }
     this.maps[pfn] = (this.maps[pfn] as number) + 1;
     if ((pte & PTE_WRITABLE) !== 0) this.writable[pfn] = 1;
     if ((pte & PTE_MERGED) === 0) return;
@@ -193,6 +199,8 @@ class Audit {
     let pinned = 0;
     let free = 0;
     for (let pfn = 0; pfn < this.maps.length; pfn++) {
+      if (!isFrame(memory, pfn)) continue;
+      this.frames++;
       const maps = this.maps[pfn] as number;
       const ref = pageRef(memory, pfn);
       const held = maps + (this.limbo[pfn] as number);
@@ -202,9 +210,12 @@ class Audit {
       if (maps > 1 && this.writable[pfn] === 1)
         this.report("PTE-3", `frame ${pfn} is writable and shared`);
       if (pageIsLocked(memory, pfn)) this.report("LOCK-1", `frame ${pfn} is left locked`);
-      if (frameIsFree(memory, pfn) !== (ref === 0))
+      const isolated = frameIsIsolated(memory, pfn);
+      if (isolated && (ref !== 0 || frameIsFree(memory, pfn)))
+        this.report("ISOLATE-1", `frame ${pfn} is isolated, and in use or free`);
+      if (!isolated && frameIsFree(memory, pfn) !== (ref === 0))
         this.report("FREE-1", `frame ${pfn}: free bit and ref ${ref}`);
-      if (ref === 0) free++;
+      if (ref === 0 && !isolated) free++;
       this.checkMapping(pfn, ref);
     }
     const pins = plainLoad(memory.control, memory.layout.engine + ENGINE_PINS);
@@ -256,6 +267,10 @@ class Audit {
   private checkSharers(stable: StableId): number {
     const { memory } = this.shard;
     const pfn = namedFrame(memory, stable);
+    if (!isFrame(memory, pfn)) {
+      this.report("BLOCK-2", `node ${stable} names frame ${pfn}, which has no block`);
+      return 0;
+    }
     const alive = readMapping(memory, pfn) === keyOf(memory, stable);
     let length = 0;
     for (let slot = firstSharer(memory, stable); slot !== NONE; slot = nextSharer(memory, slot)) {

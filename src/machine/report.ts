@@ -11,7 +11,7 @@ import {
   SHARD_NEXT_NODE,
   SHARD_PAGES_UNSHARED,
 } from "../base/layout.js";
-import type { Memory } from "../base/memory.js";
+import { type Memory, nodeOf } from "../base/memory.js";
 import { type GuestId, PAGE_SIZE, type StableId } from "../base/units.js";
 import {
   contentIsStable,
@@ -23,7 +23,7 @@ import {
 import { hashHigh, nodeOfItem, stableHashLow, stateOf } from "../ksm/item.js";
 import { type Shard, shardWord } from "../ksm/shard.js";
 import { nextDup, nodeIsLive, nodeLength } from "../ksm/stable.js";
-import { guestBase, guestCount, guestIsLive, guestPages } from "../mm/guest.js";
+import { guestBase, guestCount, guestIsLive, guestNode, guestPages } from "../mm/guest.js";
 import { namedFrame } from "../mm/keyhole.js";
 import { pteIsPresent, readPte } from "../mm/pte.js";
 import { firstSharer } from "../mm/rmap.js";
@@ -36,6 +36,8 @@ export interface GuestReport {
   readonly pages: number;
   /** Those of them that are all zeros. */
   readonly zero_pages: number;
+  /** Those of them whose frame lies on another node than the guest's home. */
+  readonly remote_pages: number;
   /** Merged frames of which this guest's page is the one that is not saved. */
   readonly pages_shared: number;
   /** Pages saved: they share a frame that is charged to another page, of this guest or of another. */
@@ -81,8 +83,10 @@ export function reportMachine(shard: Shard): Report {
 
 function reportGuest(memory: Memory, guest: GuestId): GuestReport {
   const base = guestBase(memory, guest);
+  const home = guestNode(memory, guest);
   let pages = 0;
   let zero = 0;
+  let remote = 0;
   let zeroSharing = 0;
   let items = 0;
   let shared = 0;
@@ -91,6 +95,7 @@ function reportGuest(memory: Memory, guest: GuestId): GuestReport {
   for (let slot = base; slot < base + guestPages(memory, guest); slot++) {
     const pte = readPte(memory, slot);
     if (pte !== PTE_NONE) pages++;
+    if (pte !== PTE_NONE && nodeOf(memory, ptePfn(pte)) !== home) remote++;
     const isZero = pteIsPresent(pte) && memory.kernels.isZeroPage(ptePfn(pte));
     if (isZero) zero++;
     const state = stateOf(memory, slot);
@@ -109,6 +114,7 @@ function reportGuest(memory: Memory, guest: GuestId): GuestReport {
     guest,
     pages,
     zero_pages: zero,
+    remote_pages: remote,
     pages_shared: shared,
     pages_sharing: sharing,
     zero_pages_sharing: zeroSharing,

@@ -8,6 +8,7 @@ import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { Piscina } from "piscina";
 import type { Nid, ThreadId } from "../base/units.js";
 import type { EngineHandle } from "./handle.js";
+import type { MigratorShare } from "./migrator.js";
 import type { FromWorker, Role, WorkerTask } from "./worker.js";
 
 interface Actor {
@@ -28,10 +29,10 @@ export interface Topology {
 export async function startTopology(
   handle: EngineHandle,
   nodes: number,
-  migrators: number,
+  migrators: readonly MigratorShare[],
   onDeath: (actor: string, thread: ThreadId | null, cause: Error) => void,
 ): Promise<Topology> {
-  const workers = nodes + migrators + 1;
+  const workers = nodes + migrators.length + 1;
   const pool = new Piscina({
     filename: new URL("./worker.js", import.meta.url).href,
     minThreads: workers,
@@ -44,7 +45,7 @@ export async function startTopology(
   const tasks: Promise<void>[] = [];
   const start = (name: string, role: Role): Promise<Actor> => {
     const { port1: port, port2 } = new MessageChannel();
-    const task: WorkerTask = { handle, role, port: port2 };
+    const task: WorkerTask = { handle, name, role, port: port2 };
     let thread: ThreadId | null = null;
     const running: Promise<void> = pool.run(task, { transferList: [port2] });
     return new Promise((resolve, reject) => {
@@ -73,7 +74,7 @@ export async function startTopology(
     const [ksmd, ...started] = await Promise.all([
       start("ksmd", { kind: "ksmd", shard: 0 }),
       ...Array.from({ length: nodes }, (_, nid: Nid) => start(`node ${nid}`, { kind: "node" })),
-      ...Array.from({ length: migrators }, (_, n) => start(`migrator ${n}`, { kind: "migrator" })),
+      ...migrators.map((share) => start(`migrator ${share.number}`, { kind: "migrator", share })),
     ]);
     return {
       ksmd: ksmd as Actor,

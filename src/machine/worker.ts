@@ -8,17 +8,19 @@ import { createShard } from "../ksm/shard.js";
 import { toWire, type WireError } from "./commands.js";
 import { attachHandle, type EngineHandle } from "./handle.js";
 import { runKsmd } from "./ksmd.js";
-import { Migrator } from "./migration.js";
+import { type MigratorShare, runMigrator } from "./migrator.js";
 import { runProgram } from "./program.js";
 import { prepareWarmUp } from "./warm-up.js";
 
 export type Role =
   | { readonly kind: "ksmd"; readonly shard: number }
   | { readonly kind: "node" }
-  | { readonly kind: "migrator" };
+  | { readonly kind: "migrator"; readonly share: MigratorShare };
 
 export interface WorkerTask {
   readonly handle: EngineHandle;
+  /** What messages call the worker. */
+  readonly name: string;
   readonly role: Role;
   readonly port: MessagePort;
 }
@@ -35,6 +37,7 @@ export type ToNode =
 
 export type ToMigrator =
   | { readonly id: number; readonly pfns: readonly number[]; readonly to: number }
+  | { readonly id: number; readonly evacuate: number }
   | { readonly id: number; readonly cancel: number }
   | { readonly close: true };
 
@@ -44,35 +47,19 @@ export type FromWorker =
   | { readonly id: number; readonly error: WireError };
 
 /** Runs the role until it is told to close. */
-export default async function runWorker({ handle, role, port }: WorkerTask): Promise<void> {
-  const memory = await attachHandle(handle);
+export default async function runWorker({ handle, name, role, port }: WorkerTask): Promise<void> {
+  const memory = await attachHandle(handle, name);
   port.postMessage({ attached: memory.thread } satisfies FromWorker);
   if (role.kind === "ksmd") {
-    runKsmd(createShard(memory, role.shard), port, await prepareWarmUp(handle));
+    const warmUp = await prepareWarmUp(handle);
+    // ksmd never returns to its event loop, and what led here would stay on its stack: the message with the blocks.
+    await new Promise((resolve) => setImmediate(resolve));
+    runKsmd(createShard(memory, role.shard), port, warmUp);
     port.close();
     return;
   }
-  if (role.kind === "migrator") await runMigrator(memory, port);
+  if (role.kind === "migrator") await runMigrator(memory, port, role.share);
   else await runNode(memory, port);
-}
-
-/**
- * Moves frames as it is asked to, a slice at a time. Giving a call up is heard between two slices by who sends them:
- * one that has begun is done in milliseconds.
- */
-function runMigrator(memory: Memory, port: MessagePort): Promise<void> {
-  const migrator = new Migrator(memory);
-  return new Promise((resolve) => {
-    port.on("message", (message: ToMigrator) => {
-      if ("close" in message) {
-        port.close();
-        resolve();
-      } else if ("pfns" in message) {
-        const { id, pfns, to } = message;
-        reply(port, { id, value: migrator.migrateSlice(pfns, to) });
-      }
-    });
-  });
 }
 
 /** Runs guest programs as they are asked for. */

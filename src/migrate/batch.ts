@@ -51,6 +51,8 @@ export interface MigrationBatch {
   readonly pages: Int32Array;
   /** By guest: whether its shootdown was given up. */
   readonly stuck: Uint8Array;
+  /** What the frames of the batch came to. */
+  readonly tally: Tally;
 }
 
 export function createBatch(memory: Memory): MigrationBatch {
@@ -66,6 +68,7 @@ export function createBatch(memory: Memory): MigrationBatch {
     sequences: new Int32Array(guests),
     pages: new Int32Array(guests).fill(NONE),
     stuck: new Uint8Array(guests),
+    tally: new Int32Array(OUTCOMES),
   };
 }
 
@@ -78,6 +81,7 @@ export function emptyBatch(batch: MigrationBatch): void {
   batch.slots.length = 0;
   batch.ptes.length = 0;
   batch.guests.length = 0;
+  batch.tally.fill(0);
 }
 
 export function addFrame(batch: MigrationBatch, old: Pfn, target: Pfn): void {

@@ -70,8 +70,10 @@ import {
   MIGRATED,
   type MigrateOutcome,
   type MigrationBatch,
+  OUTCOMES,
   type Tally,
 } from "./batch.js";
+import { addToTotals } from "./totals.js";
 
 /** Moves the frames to node `nid`, in batches; adds what each came to to `tally`. */
 export function migrateFrames(
@@ -82,7 +84,11 @@ export function migrateFrames(
   tally: Tally,
 ): void {
   for (let at = 0; at < pfns.length; at += BATCH_FRAMES) {
-    migrateBatch(memory, pfns, at, nid, batch, tally);
+    migrateBatch(memory, pfns, at, nid, batch);
+    addToTotals(memory, batch.tally);
+    for (let outcome = 0; outcome < OUTCOMES; outcome++) {
+      tally[outcome] += batch.tally[outcome] as number;
+    }
   }
 }
 
@@ -93,8 +99,8 @@ function migrateBatch(
   from: number,
   nid: Nid,
   batch: MigrationBatch,
-  tally: Tally,
 ): void {
+  const { tally } = batch;
   const to = Math.min(pfns.length, from + BATCH_FRAMES);
   emptyBatch(batch);
   // Nothing is locked yet: frames that only limbo holds can be waited for.

@@ -35,7 +35,7 @@ class Keyhole extends TinyMachine {
   private isLive(): boolean {
     const { base, pageMapping, pageRef } = this.production;
     if (this.replaced.get(0) === 1) return false;
-    for (let pfn = 0; pfn < base.totalFrames(this.memory); pfn++) {
+    for (let pfn = 0; pfn < base.framesEnd(this.memory); pfn++) {
       if (pageMapping.readMapping(this.memory, pfn) !== this.keyed) continue;
       if (pageRef.pageRef(this.memory, pfn) !== 0) return true;
     }

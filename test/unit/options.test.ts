@@ -59,11 +59,17 @@ describe("options", () => {
   });
 
   it("have defaults, and small memories have small blocks", () => {
-    const { sizes, workers, blockNodes } = resolveOptions({});
+    const { sizes, workers, blocksPerNode } = resolveOptions({});
     expect({ workers, nodes: sizes.nodes, blocks: sizes.blocks }).toEqual({
       ...{ workers: true, nodes: 1, blocks: 1 },
     });
-    expect(blockNodes).toEqual([0]);
+    expect(blocksPerNode).toBe(1);
+    const roomy = resolveOptions({
+      nodes: 2,
+      memoryPerNode: 100 * MIB,
+      maxMemoryPerNode: 300 * MIB,
+    });
+    expect([roomy.blocksPerNode, roomy.sizes.blocks]).toEqual([2, 10]);
     const frames = (options: EngineOptions): number => {
       const { blocks, framesPerBlockShift } = resolveOptions(options).sizes;
       return blocks << framesPerBlockShift;

@@ -41,6 +41,7 @@ export function withOneHash(kernels: PageKernels): PageKernels {
     hashPages: (_pfns, count, hashes) => {
       hashes.fill(7, 0, 2 * count);
     },
+    forgetBlock: (block) => kernels.forgetBlock(block),
   };
 }
 

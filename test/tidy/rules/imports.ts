@@ -20,7 +20,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   machine: { layers: ["base", "kernels", "mm", "ksm", "migrate", "machine"], outside: true },
   cli: { layers: ["base", "machine", "index", "cli"], outside: true },
   // Beside the machine, the types that its interface speaks of.
-  index: { layers: ["base", "kernels", "ksm", "machine"], outside: false },
+  index: { layers: ["base", "kernels", "ksm", "migrate", "machine"], outside: false },
 };
 
 /** Packages that one file alone may import. */
