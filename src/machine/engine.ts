@@ -360,6 +360,11 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     await this.#crew.request({ kind: "settled", ignoreVolatile }, call);
   }
 
+  /** For looking into the machine. @internal */
+  get memory(): Memory {
+    return this.#memory;
+  }
+
   /**
    * Stops the workers; pending calls are rejected with PAGEFOLD_CLOSED, and the signals of programs abort. A worker
    * that hears nothing for two seconds is terminated. Closing twice is fine.
