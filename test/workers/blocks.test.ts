@@ -1,4 +1,4 @@
-/** Blocks that come and go under real threads: nothing is lost, whoever does not take part is named, memory comes back. */
+/** Blocks that come and go under real threads: nothing is lost, who does not take part is named, memory comes back. */
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
