@@ -118,19 +118,19 @@ export function unmergeEverything(shard: Shard): UnmergeOutcome {
 }
 
 /**
- * Nothing is merged any more: drops the nodes whose frames somebody still holds; false: one stays frozen. The others'
- * frames are gone. What is stuck does not keep the rest, and the call may be repeated.
+ * Nothing is merged any more: drops the nodes whose frames somebody still holds; the others' frames are gone. A node
+ * that is stuck does not keep the rest. False: one stays frozen, and the call may be repeated.
  */
 function abandonNodes(shard: Shard): boolean {
   const { memory } = shard;
   const end = shardWord(shard, SHARD_NEXT_NODE);
   const stuck: StableId[] = [];
   for (let stable = 0; stable < end; stable++) {
-    if (nodeIsLive(memory, stable) && !abandonNode(shard, stable)) stuck.push(stable);
+    if (nodeIsLive(memory, stable) && !abandonNode(shard, stable, false)) stuck.push(stable);
   }
   for (const stable of stuck) {
     let tries = FREEZES_MAX;
-    while (!abandonNode(shard, stable)) {
+    while (!abandonNode(shard, stable, true)) {
       if (--tries === 0) return false;
       awaitFreeze(memory, stable);
     }

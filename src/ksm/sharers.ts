@@ -175,18 +175,23 @@ export function leaveNode(shard: Shard, slot: Slot, wait: boolean): boolean {
     return true;
   }
   const high = hashHigh(memory, slot);
-  if (wait) {
-    lockPage(memory, pfn);
-  } else if (!trylockPage(memory, pfn)) {
-    putPage(memory, pfn);
-    return false;
-  }
+  if (!takeLock(memory, pfn, wait)) return false;
   removeSharer(shard, stable, slot);
   disownFrame(memory, stable, pfn);
   unlockPage(memory, pfn);
   putPage(memory, pfn);
   if (nodeLength(memory, stable) === 0) removeNode(shard, stable, high);
   else openNode(shard, stable, high);
+  return true;
+}
+
+/** Locks a frame that the caller holds; false: somebody else has the lock, and the frame was put. */
+function takeLock(memory: Memory, pfn: Pfn, wait: boolean): boolean {
+  if (wait) lockPage(memory, pfn);
+  else if (!trylockPage(memory, pfn)) {
+    putPage(memory, pfn);
+    return false;
+  }
   return true;
 }
 
@@ -244,15 +249,17 @@ export function dropStaleNode(shard: Shard, stable: StableId): void {
   removeNode(shard, stable, high);
 }
 
-/** As dropStaleNode, also where somebody holds the frame still; nobody maps it. False: it is frozen. */
-export function abandonNode(shard: Shard, stable: StableId): boolean {
+/**
+ * Nobody maps the node's frame: drops the node if somebody holds that still. A migrator that has its lock walks the
+ * list: false, it is busy. With `wait` only if it is frozen.
+ */
+export function abandonNode(shard: Shard, stable: StableId, wait: boolean): boolean {
   const { memory } = shard;
   const pfn = frameOfNode(memory, stable);
   if (pfn === KEYHOLE_BUSY) return false;
   if (pfn === KEYHOLE_STALE) return true;
   const high = hashHigh(memory, firstSharer(memory, stable));
-  // A migrator that has the lock walks the list.
-  lockPage(memory, pfn);
+  if (!takeLock(memory, pfn, wait)) return false;
   removeSharers(shard, stable);
   disownFrame(memory, stable, pfn);
   unlockPage(memory, pfn);

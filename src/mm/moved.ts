@@ -24,8 +24,8 @@ import type { Slot } from "../base/units.js";
 
 /** The page is about to be mapped onto a frame of another node; its pte is an entry of the caller's. */
 export function markMoved(memory: Memory, slot: Slot): void {
-  // ORDER moved.mark <-> moved.take, moved.look, moved.see: before the pte names the new frame (pte.finish) and after the node
-  // does (kpfn.flip); else ksmd takes the mark, finds the frame where it was, and the move is forgotten.
+  // ORDER moved.mark <-> moved.take, moved.look, moved.see: after the node names the new frame (kpfn.flip), before the
+  // pte does (pte.finish); else ksmd takes the mark, finds the frame where it was, and the move is forgotten.
   orWord(memory.control, memory.layout.moved + (slot >>> 5), 1 << (slot & 31));
 }
 

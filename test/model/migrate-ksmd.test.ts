@@ -263,6 +263,21 @@ mustFail("migrate against ksmd", BOUNDS, [
       "  unlockPage(memory, pfn);\n  removeSharer(shard, stable, slot);\n",
     ],
   ),
+  mutant(
+    "run = 2 takes pages off their node without the page lock",
+    (p) => unmerged(p, false),
+    /RMAP-1/,
+    [
+      "ksm/sharers",
+      "  if (!takeLock(memory, pfn, wait)) return false;\n  removeSharers(",
+      "  if (wait && pfn < 0) return false;\n  removeSharers(",
+    ],
+    [
+      "ksm/sharers",
+      "  removeSharers(shard, stable);\n  disownFrame(memory, stable, pfn);\n  unlockPage(memory, pfn);\n",
+      "  removeSharers(shard, stable);\n  disownFrame(memory, stable, pfn);\n",
+    ],
+  ),
   mutant("a node without sharers whose frame keeps its key", ofRetiredNode, /RMAP-1/, [
     "ksm/sharers",
     "  removeSharer(shard, stable, slot);\n  disownFrame(memory, stable, pfn);\n",
