@@ -18,11 +18,11 @@ export {
   Engine,
   type EngineEvents,
   type GuestOptions,
-  type Ksm,
   type MigrateOptions,
 } from "./machine/engine.js";
 export { type EngineGuest, Guest } from "./machine/guest.js";
 export type { EngineHandle } from "./machine/handle.js";
+export type { Ksm } from "./machine/ksm.js";
 export type { MigrationFailures, MigrationResult } from "./machine/migration.js";
 export type { EngineOptions } from "./machine/options.js";
 export type { Pin, PinnedPage } from "./machine/pin.js";
