@@ -79,6 +79,8 @@ const MIGRATE_OPTIONS: readonly (keyof MigrateOptions)[] = ["guest", "pfns", "to
 export interface EngineEvents {
   /** A pass of ksmd ended; the counters are those of its end. */
   pass: [counters: Counters];
+  /** The policy "compact" has taken blocks away. */
+  released: [released: Released];
   /** A worker of the engine died; every pending call has been rejected with the same error. */
   crash: [error: PagefoldError];
   /** The engine is closed: its workers have ended. */
@@ -153,7 +155,9 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     this.#memory = memory;
     this.#owner = owner;
     this.#keeper = new BlockKeeper(memory, owner, () => this.#crew);
-    this.#compaction = new AutoCompaction(memory, this.#keeper);
+    this.#compaction = new AutoCompaction(memory, this.#keeper, (released) => {
+      this.emit("released", released);
+    });
     this.#crew = new LocalCrew(memory, (counters) => this.emit("pass", counters));
     this.#host = {
       moveToNode: (guest, to, call) => this.#moveToNode(guest, to, call),
@@ -354,6 +358,11 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   async settled(options: CallOptions & { readonly ignoreVolatile?: boolean } = {}): Promise<void> {
     const { ignoreVolatile = false, ...call } = options;
     await this.#crew.request({ kind: "settled", ignoreVolatile }, call);
+  }
+
+  /** For looking into the machine. @internal */
+  get memory(): Memory {
+    return this.#memory;
   }
 
   /**

@@ -39,7 +39,7 @@ import { type Nid, NONE, type Pfn, type Slot } from "../base/units.js";
 import { allocFrameOn, freeFrame, freeFrames, putPage } from "../mm/frames.js";
 import { guestBase, guestOfSlot } from "../mm/guest.js";
 import { moveStableFrame } from "../mm/keyhole.js";
-import { drainAllLimbo } from "../mm/limbo.js";
+import { beginDrain, drainAllLimbo, endDrain } from "../mm/limbo.js";
 import { markMoved } from "../mm/moved.js";
 import { trylockPage, unlockPage } from "../mm/page-lock.js";
 import { clearMapping, frameIndex, readMapping } from "../mm/page-mapping.js";
@@ -106,6 +106,8 @@ function migrateBatch(
   emptyBatch(batch);
   // Nothing is locked yet: frames that only limbo holds can be waited for.
   if (freeFrames(memory, nid) < to - from) drainAllLimbo(memory, memory.patience.scanMs);
+  // A page being moved has two frames, of which one will be free: who finds none waits for it.
+  beginDrain(memory);
   // Every target is ours before the first entry: nobody waits while we look for a frame.
   for (let at = from; at < to; at++) {
     const outcome = prepare(memory, pfns[at] as Pfn, nid, batch);
@@ -114,6 +116,7 @@ function migrateBatch(
   for (let i = 0; i < batch.count; i++) unmap(memory, batch, i);
   shootDown(memory, batch);
   for (let i = 0; i < batch.count; i++) tally[finish(memory, batch, i)]++;
+  endDrain(memory);
 }
 
 /** Gets and locks a frame, and one of the node to move it to. */

@@ -75,7 +75,7 @@ function limboRefs(machine: TinyMachine): Map<number, number> {
   return refs;
 }
 
-/** At the end: REF-1, REF-4, FREE-1, MAP-1, no entry, lock or sleeper left, PTE-5 exact. */
+/** At the end: REF-1, REF-4, FREE-1, MAP-1, no entry, lock, drain or sleeper left, PTE-5 exact. */
 export function checkCounts(machine: TinyMachine, extra: ReadonlyMap<number, number>): void {
   const { base, layout } = machine.production;
   const { memory } = machine;
@@ -98,6 +98,9 @@ export function checkCounts(machine: TinyMachine, extra: ReadonlyMap<number, num
     const word = memory.layout.vcpus + vcpu * layout.VCPU_WORDS;
     if (memory.control[word + layout.VCPU_SLEEPERS] !== 0)
       throw new Error("SHOOT-3: sleepers left");
+  }
+  if (memory.control[memory.layout.engine + layout.ENGINE_DRAINS] !== 0) {
+    throw new Error("LIMBO-3: a drain that never ends");
   }
 }
 
