@@ -128,6 +128,7 @@ function thereAndBack(production: Production): Watched {
     [
       "migrated 2",
       "migrated 1, pinned 1",
+      "migrated 1, busy 1",
       "migrated 1, raced 1",
       "pinned 2",
       "pinned 1, raced 1",
@@ -200,7 +201,7 @@ function appears(production: Production): Watched {
     cloner: () => ghost(clone),
     migrator: machine.migrator(),
   };
-  return machine.unmerging(threads, ["migrated 1", "pinned 1", "raced 1"], () =>
+  return machine.unmerging(threads, ["migrated 1", "pinned 1", "busy 1", "raced 1"], () =>
     machine.expectNoneMerged(),
   );
 }
@@ -264,7 +265,7 @@ function scarce(
 
 function scarceEverything(production: Production) {
   const machine = new Unmerging(production, THREE, { framesShift: 1, guests: [2, 1] });
-  const legal = ["migrated 1", "pinned 1", "raced 1", "no_frame 1"];
+  const legal = ["migrated 1", "pinned 1", "busy 1", "raced 1", "no_frame 1"];
   return scarce(machine, () => machine.everything(), legal);
 }
 
@@ -297,8 +298,8 @@ const UNMERGE = "ksm/unmerge";
 const NO_FRAME = "    if (outcome !== UNMERGED && count === 0) return outcome;\n";
 
 mustFail("unmerge against migrators", NARROW, [
-  // Not on the lock of the frame, but on its count: for as long as the migrator is not let run.
-  mutant("a frozen frame tried again and again", region, /livelock/, [
+  // Not on the lock of the frame, but on its count: until it gives up, because the migrator is not let run.
+  mutant("a frozen frame tried again and again", region, /again and again/, [
     "ksm/sharers",
     "    if (wait) awaitFreeze(memory, stable);\n",
     "",
@@ -350,10 +351,12 @@ mustFail("unmerge against migrators", NARROW, [
   mutant("guests counted when it begins (H29)", appears, /UNMERGE-1/, [
     "ksm/lifecycle",
     lines(
+      "are reached (H29).",
       "  for (let guest = 0; guest < guestCount(memory); guest++) {",
       "    if (!guestIsLive(memory, guest)) continue;",
     ),
     lines(
+      "are not (H29).",
       "  const guests = guestCount(memory);",
       "  for (let guest = 0; guest < guests; guest++) {",
       "    if (!guestIsLive(memory, guest)) continue;",
