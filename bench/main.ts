@@ -4,6 +4,7 @@ import type { Case, Plan } from "./case.js";
 import { foldCases } from "./cases/fold.js";
 import { hashCase } from "./cases/hash.js";
 import { microCase } from "./cases/micro.js";
+import { migrateCase } from "./cases/migrate.js";
 import type { Document } from "./document.js";
 import { availableMemory, describeMachine } from "./machine.js";
 import { PAGE } from "./mix.js";
@@ -13,7 +14,7 @@ import { kernelPlace } from "./subjects/kernel.js";
 import type { Finding } from "./table.js";
 import { renderFloors, renderFooter, renderHeader, renderTable } from "./text.js";
 
-const CASES: readonly Case[] = [hashCase, ...foldCases, microCase];
+const CASES: readonly Case[] = [hashCase, ...foldCases, migrateCase, microCase];
 
 const DONE = 0;
 const VOID_ROWS = 1;

@@ -13,6 +13,7 @@ export function createReader(
 ): (first: number, frames: number) => number {
   const module = new WebAssembly.Module(code);
   const readers = memory.blocks.map((block) => {
+    if (block === null) throw new Error("the roofline is read from blocks that are all there");
     const instance = new WebAssembly.Instance(module, { env: { memory: block.memory } });
     return instance.exports as unknown as Exports;
   });

@@ -10,6 +10,7 @@ export type { HashName, KernelImplementation } from "./kernels/options.js";
 export type { Counters } from "./ksm/counters.js";
 export type { Knobs } from "./ksm/knobs.js";
 export { AttachedEngine, attachEngine } from "./machine/attach.js";
+export type { BlockStats, Released } from "./machine/block-keeper.js";
 export type { CallOptions } from "./machine/channel.js";
 export type { CheckReport } from "./machine/check.js";
 export {

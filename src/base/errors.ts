@@ -12,6 +12,8 @@ export const ERROR_CODES = {
   PAGEFOLD_NO_MEMORY: "the system does not give this process so much memory",
   PAGEFOLD_NO_ROOM: "a table that is sized at creation (guests, vCPUs, pages, threads) is full",
   PAGEFOLD_VCPU_STUCK: "a vCPU of the guest did not reach a safepoint in time",
+  PAGEFOLD_THREAD_STUCK: "a thread did not take part in a change of blocks in time",
+  PAGEFOLD_BLOCK_BUSY: "a block cannot go offline: frames of it cannot be moved away",
   PAGEFOLD_IN_SECTION:
     "an operation that may wait was called inside a run section, or a section returned a promise",
   PAGEFOLD_CLOSED: "the engine, the guest, the vCPU or the pin is closed",
@@ -21,7 +23,8 @@ export const ERROR_CODES = {
   PAGEFOLD_BAD_WASM: "the kernels cannot run here, or were not built",
   PAGEFOLD_INVARIANT: "an invariant of pagefold is broken: a bug",
   EINVAL: "a knob was given a value it does not accept",
-  EBUSY: "the knob cannot change while pages are merged",
+  EBUSY:
+    "the knob cannot change while pages are merged, or a frame that is unmerged is moved again and again",
   ENOMEM: "unmerging needs more frames than are free",
 } as const;
 

@@ -4,10 +4,11 @@
  * Two kinds of shared memory:
  *
  *   block (one per BLOCK of a node)
- *     | frame records, hot | frame records, cold | free bitmap | block line | scratch per thread | frames |
+ *     | frame records, hot | frame records, cold | free bitmap | isolated bitmap | block line |
+ *     | scratch per thread | frames |
  *   control (one)
- *     | engine | knobs | shards | migrations | threads | guests | vcpus | tlb tags | chunk owners |
- *     | ptes | items | bitmaps | stable nodes |
+ *     | engine | knobs | shards | migrations | threads | blocks | guests | vcpus | tlb tags | chunk owners |
+ *     | ptes | items | bitmaps | moved | stable nodes |
  *
  * Letters: A atomic; L frame's page lock; K ksmd's shard only; C constant after creation.
  */
@@ -167,6 +168,11 @@ export const ENGINE_STATE = 0; //           A  0, or ENGINE_BROKEN
 export const ENGINE_VCPUS = 2; //           A  vCPUs created so far
 export const ENGINE_GUESTS = 3; //          A  guests created so far
 export const ENGINE_PINS = 4; //            A  pages pinned at this moment (a counter)
+export const ENGINE_BLOCK_EPOCH = 5; //     A  changes of blocks that threads have been told of
+export const ENGINE_BLOCK_BELL = 6; //      A  such changes, and the ends of adding blocks
+export const ENGINE_BLOCK_TRIES = 7; //     A  tries to add a block that have ended, well or not
+export const ENGINE_BLOCKS_ADDED = 8; //    A  blocks added since creation (a counter)
+export const ENGINE_BLOCKS_REMOVED = 9; //  A  blocks removed since creation (a counter)
 export const ENGINE_WAKE = LINE_WORDS; //   A  ksmd sleeps here
 export const ENGINE_KSM_PTES = 2 * LINE_WORDS; // A  ptes with M
 export const ENGINE_COW_KSM = 3 * LINE_WORDS; //  A  copies made of KSM frames by write faults
@@ -182,6 +188,7 @@ export const KNOB_RUN = 0;
 export const KNOB_PAGES_TO_SCAN = 1;
 export const KNOB_SLEEP_MILLISECS = 2;
 export const KNOB_MAX_PAGE_SHARING = 3;
+export const KNOB_MERGE_ACROSS_NODES = 4;
 export const KNOB_WORDS = LINE_WORDS;
 
 // shard: scan state and counters of one ksmd                                       K, read by anybody
@@ -206,6 +213,7 @@ export const SHARD_FREE_NODE = 17; //       first free stable node + 1
 export const SHARD_NEXT_NODE = 18; //       first stable node never used
 export const SHARD_SKIPPED_GUESTS = 19; //  harvests given up since creation
 export const SHARD_STUCK_VCPU = 20; //      the vCPU that caused the last of them + 1
+export const SHARD_MIGRATE_LIST = 21; //    first stable node that waits for its place + 1
 export const SHARD_WORDS = LINE_WORDS;
 // the same shard's counters that outgrow 32 bits (float64)
 export const WIDE_PAGES_SCANNED = 0;
@@ -221,6 +229,24 @@ export const MIGRATION_COUNTERS = 8;
 export const SCAN_IDLE = 0;
 export const SCAN_HARVEST = 1;
 export const SCAN_VISIT = 2;
+
+// block number: whether there is a block, and what it gave back
+//
+//   ABSENT --> JOINING --> ONLINE --> OFFLINE --> LEAVING --> ABSENT      (mm/blocks.ts)
+export const BLOCK_STATE = 0; //            A
+export const BLOCK_RELEASED = 1; //         A  ABSENT: frames that had been in use when its memory was given back
+export const BLOCK_WORDS = 2;
+export const BLOCK_ABSENT = 0;
+export const BLOCK_JOINING = 1;
+export const BLOCK_ONLINE = 2;
+export const BLOCK_OFFLINE = 3;
+export const BLOCK_LEAVING = 4;
+
+// block line, in the block
+export const BLOCK_FREE = 0; //             A  free frames (a counter)
+export const BLOCK_HINT = 1; //             A  word of the free bitmap where the last frame was found
+export const BLOCK_TOUCHED = 2; //          A  frames below this have been in use, or may have been
+export const BLOCK_ISOLATED = 3; //         A  frames out of use, by the thread that takes the block offline
 
 // guest, in three lines: constants, the shootdown line, the limbo line
 export const GUEST_STATE = 0; //            A  0, or GUEST_LIVE
@@ -268,7 +294,7 @@ export const ITEM_NEXT = 3; //     STABLE: next sharer + 1; UNSTABLE: next conte
 export const ITEM_WORDS = 4;
 //    31 ............................ 8 7 .. 4 3 2 0
 //   +---------------------------------+------+-+---+
-//   |    stable node (STABLE only)    |  0   |T| s |    T: the hash is that of the page, until a harvest
+//   | STABLE: the node; T: the tree   |  0   |T| s |    T: the hash is that of the page, until a harvest
 //   +---------------------------------+------+-+---+       sees D
 export const ITEM_UNSEEN = 0;
 export const ITEM_VOLATILE = 1;
@@ -278,28 +304,51 @@ export const ITEM_TRUSTED = 8;
 const ITEM_STATE_MASK = 7;
 const ITEM_NODE_SHIFT = 8;
 
-export function makeItemState(state: number, stable: number): number {
-  return (stable << ITEM_NODE_SHIFT) | state;
+/** `number` is the stable node of a STABLE item, the tree of one with a trusted hash, else 0. */
+export function makeItemState(state: number, number: number): number {
+  return (number << ITEM_NODE_SHIFT) | state;
 }
 
 export function itemState(word: number): number {
   return word & ITEM_STATE_MASK;
 }
 
-export function itemNode(word: number): number {
+export function itemNumber(word: number): number {
   return word >>> ITEM_NODE_SHIFT;
 }
 
 // stable node: record of one merged frame                      32 bytes: with the items, below 64 bytes a page
 export const STABLE_KPFN = 0; //      A   frame and migrations
-export const STABLE_STATE = 1; //     K   generation << 1 | live
+export const STABLE_STATE = 1; //     K   see below
 export const STABLE_FIRST = 2; //     L+K first sharer (slot + 1)
 export const STABLE_LENGTH = 3; //    K   sharers
-export const STABLE_NEXT_DUP = 4; //  K   ring of the nodes with this content; free: next free + 1
+export const STABLE_NEXT_DUP = 4; //  K   ring of the nodes with this content, or migrate list; free: next free + 1
 export const STABLE_PREV_DUP = 5; //  K
 export const STABLE_HASH_LOW = 6; // K   the high word is in every sharer's item
 export const STABLE_SIBLING = 7; //   K   front only: next content of the same hash
 export const STABLE_WORDS = 8;
+//    31 .......... 14 13 ..... 8  7  6 ........ 1  0
+//   +----------------+----------+--+-------------+--+
+//   |       0        |   tree   |L | generation  |V |    V live, L on the migrate list
+//   +----------------+----------+--+-------------+--+
+export const STABLE_LIVE = 1;
+export const STABLE_LISTED = 128;
+const STABLE_GENERATION_SHIFT = 1;
+const STABLE_TREE_SHIFT = 8;
+const STABLE_TREE_MASK = 63;
+
+export function makeStableState(generation: number, tree: number, flags: number): number {
+  const bits = (generation & GENERATION_MASK) << STABLE_GENERATION_SHIFT;
+  return (tree << STABLE_TREE_SHIFT) | bits | flags;
+}
+
+export function stableGeneration(state: number): number {
+  return (state >>> STABLE_GENERATION_SHIFT) & GENERATION_MASK;
+}
+
+export function stableTree(state: number): number {
+  return (state >>> STABLE_TREE_SHIFT) & STABLE_TREE_MASK;
+}
 
 // ---------------------------------------------------------------------------------------------
 // sizes
@@ -307,7 +356,7 @@ export const STABLE_WORDS = 8;
 /** What an engine is built for; constant from creation on, and the same in every thread. */
 export interface Sizes {
   readonly framesPerBlockShift: number;
-  /** Blocks at most, over all nodes. */
+  /** Numbers of blocks, over all nodes: there may be fewer at a time. Each node has as many, in order. */
   readonly blocks: number;
   readonly nodes: number;
   readonly shards: number;
@@ -328,8 +377,9 @@ export interface ControlLayout {
   readonly wide: number;
   /** By thread; in float64s, not words. */
   readonly migrations: number;
-  /** A word a thread number: 1 in use. */
+  /** A word a thread number: 0, or the last change of blocks that the thread has taken part in, and 1. */
   readonly threads: number;
+  readonly blocks: number;
   readonly guests: number;
   readonly vcpus: number;
   readonly tlbs: number;
@@ -340,6 +390,7 @@ export interface ControlLayout {
   readonly pending: number;
   readonly hot: number;
   readonly visit: number;
+  readonly moved: number;
   readonly stable: number;
   readonly words: number;
 }
@@ -363,6 +414,7 @@ export function controlLayout(sizes: Sizes): ControlLayout {
     wide: region(sizes.shards * WIDE_COUNTERS * 2) / 2,
     migrations: region(sizes.threads * MIGRATION_COUNTERS * 2) / 2,
     threads: region(sizes.threads),
+    blocks: region(sizes.blocks * BLOCK_WORDS),
     guests: region(sizes.guests * GUEST_WORDS),
     vcpus: region(sizes.vcpus * VCPU_WORDS),
     tlbs: region(sizes.vcpus * TLB_WORDS),
@@ -373,6 +425,7 @@ export function controlLayout(sizes: Sizes): ControlLayout {
     pending: region(bitmap),
     hot: region(bitmap),
     visit: region(bitmap),
+    moved: region(bitmap),
     stable: region(sizes.stableNodes * STABLE_WORDS),
     words: alignUp(next, WASM_PAGE_SIZE / 4),
   };
@@ -388,7 +441,10 @@ export interface BlockLayout {
   readonly cold: number;
   readonly freeBitmap: number;
   readonly freeWords: number;
-  readonly freeCount: number;
+  /** As the free bitmap, for frames that are out of use. */
+  readonly isolated: number;
+  /** The BLOCK_ words. */
+  readonly line: number;
   readonly scratchBytes: number;
   readonly framesBytes: number;
   readonly bytes: number;
@@ -400,8 +456,9 @@ export function blockLayout(framesPerBlockShift: number, threads: number): Block
   const cold = hot + frames * RECORD_WORDS;
   const freeBitmap = alignUp(cold + frames, LINE_WORDS);
   const freeWords = Math.ceil(frames / 32);
-  const freeCount = alignUp(freeBitmap + freeWords, LINE_WORDS);
-  const scratchBytes = alignUp((freeCount + LINE_WORDS) * 4, PAGE_SIZE);
+  const isolated = freeBitmap + freeWords;
+  const line = alignUp(isolated + freeWords, LINE_WORDS);
+  const scratchBytes = alignUp((line + LINE_WORDS) * 4, PAGE_SIZE);
   const framesBytes = scratchBytes + threads * SCRATCH_BYTES;
   const bytes = alignUp(framesBytes + frames * PAGE_SIZE, WASM_PAGE_SIZE);
   return {
@@ -410,7 +467,8 @@ export function blockLayout(framesPerBlockShift: number, threads: number): Block
     cold,
     freeBitmap,
     freeWords,
-    freeCount,
+    isolated,
+    line,
     scratchBytes,
     framesBytes,
     bytes,

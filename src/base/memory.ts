@@ -57,25 +57,59 @@ export interface Memory {
   readonly patience: Patience;
   readonly control: Int32Array;
   readonly wide: Float64Array;
-  /** By block number; grows when blocks are added. */
-  readonly blocks: Block[];
+  /** By block number; null where there is none, or this thread has not been told of it yet. */
+  readonly blocks: (Block | null)[];
   readonly kernels: PageKernels;
   /** Private to the thread. */
   readonly guestMode: GuestMode;
+  /** How this thread hears of blocks that come and go, and asks for more. */
+  readonly host: MemoryHost;
 }
+
+/** What mm asks of the thread's surroundings; without any (NO_HOST) blocks neither come nor go. */
+export interface MemoryHost {
+  /** The last change of blocks that this thread has taken part in. */
+  readonly epoch: number;
+  /** Takes part in all changes that it has been told of. Between mm operations, with no frame's number in hand. */
+  takeChanges(): void;
+  /**
+   * Asks for a block more, of `node` if it can have one, and sleeps until that has been tried. False: there cannot
+   * be more. The thread holds no page lock and is in no vCPU.
+   */
+  growMemory(node: Nid): boolean;
+  /** The thread takes part in no change from here on. */
+  leave(): void;
+}
+
+export const NO_HOST: MemoryHost = {
+  epoch: 0,
+  takeChanges: () => {},
+  growMemory: () => false,
+  leave: () => {},
+};
 
 /** Which vCPUs the thread runs, and whether it is in guest mode at this moment (mm/tlb.ts). */
 export interface GuestMode {
   /** Outermost section first. */
   readonly sections: GuestModeVcpu[];
+  /** All that the thread has open, in guest mode or not. */
+  readonly vcpus: Set<GuestModeVcpu>;
   /** False also while the thread has left them all to wait. */
   inside: boolean;
 }
 
-/** A vCPU of this thread, as far as leaving and re-entering guest mode goes. */
+/** A vCPU of this thread, as far as guest mode and blocks go. */
 export interface GuestModeVcpu {
   leave(): void;
   enter(): void;
+  /** Lets go of every view of the block; no translation of it is left. */
+  forgetBlock(block: Block): void;
+}
+
+/** A block as it goes from thread to thread. */
+export interface SharedBlock {
+  readonly nid: Nid;
+  readonly memory: SharedMemory;
 }
 
 /** What another thread needs to build its own view: structured-cloneable. */
@@ -83,7 +117,8 @@ export interface MemoryHandle {
   readonly sizes: Sizes;
   readonly patience: Patience;
   readonly control: SharedMemory;
-  readonly blocks: readonly { readonly nid: Nid; readonly memory: SharedMemory }[];
+  /** Those that are there from the start, by number. */
+  readonly blocks: readonly SharedBlock[];
 }
 
 /** Creates the shared memories of an engine; `blockNodes[b]` is the node of block b. All words are 0. */
@@ -92,14 +127,18 @@ export function createMemoryHandle(
   patience: Patience,
   blockNodes: readonly Nid[],
 ): MemoryHandle {
-  const layout = controlLayout(sizes);
-  const block = blockLayout(sizes.framesPerBlockShift, sizes.threads);
   return {
     sizes,
     patience,
-    control: sharedMemory(layout.words * 4),
-    blocks: blockNodes.map((nid) => ({ nid, memory: sharedMemory(block.bytes) })),
+    control: sharedMemory(controlLayout(sizes).words * 4),
+    blocks: blockNodes.map((nid) => createBlock(sizes, nid)),
   };
+}
+
+/** Creates the memory of a block; all words are 0. */
+export function createBlock(sizes: Sizes, nid: Nid): SharedBlock {
+  const { bytes } = blockLayout(sizes.framesPerBlockShift, sizes.threads);
+  return { nid, memory: sharedMemory(bytes) };
 }
 
 /** A shared memory of fixed size; the operating system commits a page of it at first touch. */
@@ -118,20 +157,28 @@ function sharedMemory(bytes: number): SharedMemory {
   }
 }
 
+/** Words that threads share, all 0, of no engine. */
+export function createSharedWords(words: number): Int32Array {
+  return new Int32Array(sharedMemory(words * 4).buffer, 0, words);
+}
+
 /** Builds the view of thread `thread`; `createKernels` gets the blocks of this view. */
 export function attachMemory(
   handle: MemoryHandle,
   thread: ThreadId,
-  createKernels: (blocks: readonly Block[], layout: BlockLayout, shift: number) => PageKernels,
+  createKernels: (
+    blocks: readonly (Block | null)[],
+    layout: BlockLayout,
+    shift: number,
+  ) => PageKernels,
+  host: MemoryHost = NO_HOST,
 ): Memory {
   const { sizes } = handle;
   const layout = blockLayout(sizes.framesPerBlockShift, sizes.threads);
-  const blocks = handle.blocks.map(({ nid, memory }) => ({
-    nid,
-    memory,
-    words: new Int32Array(memory.buffer),
-    bytes: new Uint8Array(memory.buffer),
-  }));
+  const blocks: (Block | null)[] = Array.from({ length: sizes.blocks }, (_, number) => {
+    const shared = handle.blocks[number];
+    return shared === undefined ? null : viewOf(shared);
+  });
   return {
     sizes,
     layout: controlLayout(sizes),
@@ -142,18 +189,39 @@ export function attachMemory(
     wide: new Float64Array(handle.control.buffer),
     blocks,
     kernels: createKernels(blocks, layout, sizes.framesPerBlockShift),
-    guestMode: { sections: [], inside: false },
+    guestMode: { sections: [], vcpus: new Set(), inside: false },
+    host,
   };
 }
 
-/** Frames of all blocks of this view. */
-export function totalFrames(memory: Memory): number {
+function viewOf({ nid, memory }: SharedBlock): Block {
+  const { buffer } = memory;
+  return { nid, memory, words: new Int32Array(buffer), bytes: new Uint8Array(buffer) };
+}
+
+/** From now on this thread sees the block. */
+export function attachBlock(memory: Memory, number: number, block: SharedBlock): void {
+  memory.blocks[number] = viewOf(block);
+}
+
+/** Lets go of all that this thread has of the block; none of its frames is in use. */
+export function detachBlock(memory: Memory, number: number): void {
+  const block = memory.blocks[number];
+  if (block === null || block === undefined) return;
+  memory.blocks[number] = null;
+  memory.kernels.forgetBlock(number);
+  for (const vcpu of memory.guestMode.vcpus) vcpu.forgetBlock(block);
+}
+
+/** Numbers of frames are below this; not each of them has a block. */
+export function framesEnd(memory: Memory): number {
   return memory.blocks.length << memory.sizes.framesPerBlockShift;
 }
 
 /** Is there a frame of this number? Whether it is free is another matter. */
 export function isFrame(memory: Memory, pfn: number): boolean {
-  return Number.isInteger(pfn) && pfn >= 0 && pfn < totalFrames(memory);
+  const inRange = Number.isInteger(pfn) && pfn >= 0 && pfn < framesEnd(memory);
+  return inRange && memory.blocks[pfn >>> memory.sizes.framesPerBlockShift] !== null;
 }
 
 export function blockOf(memory: Memory, pfn: Pfn): Block {

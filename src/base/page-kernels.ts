@@ -21,4 +21,6 @@ export interface PageKernels {
    * `hashes[2 * i + 1]` (high). Both arrays are private to the caller.
    */
   hashPages(pfns: Int32Array, count: number, hashes: Int32Array): void;
+  /** The thread lets go of the block: nothing may refer to its memory any more. */
+  forgetBlock(block: number): void;
 }

@@ -12,14 +12,19 @@ export type HashPage = (block: Block, byte: number, out: Int32Array, at: number)
 
 export class PlainKernels implements PageKernels {
   readonly #hashPage: HashPage;
-  readonly #blocks: readonly Block[];
+  readonly #blocks: readonly (Block | null)[];
   readonly #shift: number;
   readonly #indexMask: number;
   readonly #framesBytes: number;
   /** By block number: Buffers compare and copy ranges without making a view of each. */
-  readonly #buffers: Buffer[] = [];
+  readonly #buffers: (Buffer | undefined)[] = [];
 
-  constructor(hashPage: HashPage, blocks: readonly Block[], layout: BlockLayout, shift: number) {
+  constructor(
+    hashPage: HashPage,
+    blocks: readonly (Block | null)[],
+    layout: BlockLayout,
+    shift: number,
+  ) {
     this.#hashPage = hashPage;
     this.#blocks = blocks;
     this.#shift = shift;
@@ -66,12 +71,16 @@ export class PlainKernels implements PageKernels {
     }
   }
 
+  forgetBlock(block: number): void {
+    this.#buffers[block] = undefined;
+  }
+
   #byte(pfn: Pfn): number {
     return this.#framesBytes + (pfn & this.#indexMask) * PAGE_SIZE;
   }
 
   #block(pfn: Pfn): Block {
-    return this.#blocks[pfn >>> this.#shift];
+    return this.#blocks[pfn >>> this.#shift] as Block;
   }
 
   /** A Buffer over the whole block; a block that took the place of another gets a new one. */

@@ -15,7 +15,7 @@ import { createXxhashWasm } from "./xxhash-wasm-kernels.js";
 
 /** Makes the kernels of one thread; attachMemory passes all but the thread. `blocks` may grow later. */
 type KernelFactory = (
-  blocks: readonly Block[],
+  blocks: readonly (Block | null)[],
   layout: BlockLayout,
   framesPerBlockShift: number,
   thread: ThreadId,
@@ -37,6 +37,7 @@ function cutHashes(kernels: PageKernels, bits: number): PageKernels {
     zeroPage: (pfn) => kernels.zeroPage(pfn),
     equalPages: (a, b) => kernels.equalPages(a, b),
     isZeroPage: (pfn) => kernels.isZeroPage(pfn),
+    forgetBlock: (block) => kernels.forgetBlock(block),
     hashPages(pfns, count, hashes) {
       kernels.hashPages(pfns, count, hashes);
       for (let i = 0; i < count; i++) {

@@ -43,20 +43,20 @@ export class WasmKernels implements PageKernels {
   readonly #module: KernelModule;
   readonly #which: number;
   readonly #seed: Seed;
-  readonly #blocks: readonly Block[];
+  readonly #blocks: readonly (Block | null)[];
   readonly #shift: number;
   readonly #indexMask: number;
   readonly #framesBytes: number;
   readonly #scratch: number;
   /** By block number; filled as blocks are first used. */
-  readonly #bound: Bound[] = [];
+  readonly #bound: (Bound | undefined)[] = [];
   /** Chains of one window's entries: first by block number, next by entry. */
   #heads = new Int32Array(0);
   readonly #next = new Int32Array(BATCH);
 
   constructor(
     code: { readonly module: KernelModule; readonly hash: HashName; readonly seed: Seed },
-    blocks: readonly Block[],
+    blocks: readonly (Block | null)[],
     layout: BlockLayout,
     shift: number,
     thread: ThreadId,
@@ -110,13 +110,18 @@ export class WasmKernels implements PageKernels {
     }
   }
 
+  forgetBlock(block: number): void {
+    this.#bound[block] = undefined;
+  }
+
   /**
    * Runs the kernels on this thread's scratch until V8 has optimized the module; all threads share the
    * code. Unoptimized, a page hash costs three times as much.
    */
   warm(): void {
-    if (this.#blocks.length === 0) return;
-    const { wasm, block } = this.#at(0);
+    const first = this.#blocks.findIndex((block) => block !== null && block !== undefined);
+    if (first === NONE) return;
+    const { wasm, block } = this.#at(first);
     const page = this.#scratch;
     const out = page + HASHES_AT;
     for (let done = 0; done < WARM_HASHES; done += TOUCH_GROUP) {
@@ -179,7 +184,7 @@ export class WasmKernels implements PageKernels {
 
   /** The instance of a block; a block that took the place of another gets a new one. */
   #at(number: number): Bound {
-    const block = this.#blocks[number];
+    const block = this.#blocks[number] as Block;
     const bound = this.#bound[number];
     if (bound !== undefined && bound.block === block) return bound;
     return this.#bind(number, block);

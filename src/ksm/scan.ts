@@ -13,6 +13,7 @@
  *       IDLE ---> HARVEST ---> VISIT round 0 ---> VISIT round 1 .. 3 (only if pages were busy) ---> IDLE
  */
 import { plainLoad } from "../base/atomics.js";
+import { popcount } from "../base/bits.js";
 import {
   SCAN_HARVEST,
   SCAN_IDLE,
@@ -42,6 +43,7 @@ import {
   setShardWord,
   shardWord,
 } from "./shard.js";
+import { pruneList } from "./sharers.js";
 import { finishBatch, visitPage } from "./visit.js";
 
 /** What a batch came to. */
@@ -101,6 +103,7 @@ function beginRound(shard: Shard, round: number): void {
 }
 
 function endPass(shard: Shard): void {
+  pruneList(shard);
   drainAllLimbo(shard.memory, shard.memory.patience.scanMs);
   addShardWord(shard, SHARD_FULL_SCANS, 1);
   const passes = shardWord(shard, SHARD_FULL_SCANS);
@@ -159,10 +162,4 @@ function visitGuest(shard: Shard, guest: GuestId, budget: number): number {
   finishBatch(shard, batched);
   setShardWord(shard, SHARD_GFN, gfn);
   return gfn < pages ? 0 : left;
-}
-
-function popcount(word: number): number {
-  let bits = word - ((word >>> 1) & 0x55555555);
-  bits = (bits & 0x33333333) + ((bits >>> 2) & 0x33333333);
-  return Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }

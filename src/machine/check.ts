@@ -20,13 +20,14 @@ import {
   ptePfn,
   SHARD_CHAINS,
   SHARD_DUPS,
+  SHARD_MIGRATE_LIST,
   SHARD_NEXT_NODE,
   SHARD_PAGES_SHARED,
   SHARD_PAGES_SHARING,
   SHARD_PAGES_UNSHARED,
   SHARD_RMAP_ITEMS,
 } from "../base/layout.js";
-import { blockOf, coldWord, totalFrames } from "../base/memory.js";
+import { blockOf, coldWord, framesEnd, isFrame } from "../base/memory.js";
 import { NONE, type Slot, type StableId } from "../base/units.js";
 import {
   candidateContent,
@@ -35,12 +36,15 @@ import {
   nextContent,
   stableContent,
 } from "../ksm/content-index.js";
-import { hashHigh, hashLow, nodeOfItem, stableHashLow, stateOf } from "../ksm/item.js";
-import { type Shard, shardWord } from "../ksm/shard.js";
-import { keyOf, nextDup, nodeIsLive, nodeLength } from "../ksm/stable.js";
+import { hashHigh, hashLow, nodeOfItem, stableHashLow, stateOf, treeOfItem } from "../ksm/item.js";
+import { getBit, type Shard, shardWord } from "../ksm/shard.js";
+import { keyOf, nextDup, nodeIsListed, nodeIsLive, nodeLength, treeOfNode } from "../ksm/stable.js";
+import { treeOfFrame } from "../ksm/tree.js";
 import { frameIsFree, freeFrames } from "../mm/frames.js";
 import { guestBase, guestCount, guestIsLive, guestPages, guestWord } from "../mm/guest.js";
+import { frameIsIsolated } from "../mm/isolate.js";
 import { namedFrame } from "../mm/keyhole.js";
+import { isMoved } from "../mm/moved.js";
 import { pageIsLocked } from "../mm/page-lock.js";
 import { readMapping } from "../mm/page-mapping.js";
 import { mapcount, pageRef } from "../mm/page-ref.js";
@@ -53,7 +57,7 @@ export interface CheckReport {
   readonly clean: boolean;
   /** One line each, beginning with the number of the invariant; at most 50. */
   readonly problems: readonly string[];
-  /** Frames audited: all of the engine's. */
+  /** Frames audited: all of the blocks that there are. */
   readonly frames: number;
   /** Pages audited: those that have a frame. */
   readonly pages: number;
@@ -75,9 +79,10 @@ class Audit {
   private items = 0;
   private unstable = 0;
   private stable = 0;
+  private frames = 0;
 
   constructor(private readonly shard: Shard) {
-    const frames = totalFrames(shard.memory);
+    const frames = framesEnd(shard.memory);
     this.maps = new Int32Array(frames);
     this.writable = new Uint8Array(frames);
     this.limbo = new Int32Array(frames);
@@ -96,7 +101,7 @@ class Audit {
     return {
       clean: this.problems.length === 0,
       problems: this.problems,
-      frames: this.maps.length,
+      frames: this.frames,
       pages: this.pages,
     };
   }
@@ -137,6 +142,10 @@ class Audit {
       return;
     }
     const pfn = ptePfn(pte);
+    if (!isFrame(this.shard.memory, pfn)) {
+      this.report("BLOCK-1", `slot ${slot} is in frame ${pfn}, which has no block`);
+      return;
+    }
     this.maps[pfn] = (this.maps[pfn] as number) + 1;
     if ((pte & PTE_WRITABLE) !== 0) this.writable[pfn] = 1;
     if ((pte & PTE_MERGED) === 0) return;
@@ -165,6 +174,16 @@ class Audit {
       candidateContent(slot),
     );
     if (!found) this.report("ITEM-1", `candidate ${slot} is not in the index`);
+    const tree = treeOfFrame(memory, ptePfn(readPte(memory, slot)));
+    if (treeOfItem(memory, slot) !== tree && !this.isAwaited(slot)) {
+      this.report("MOVED-1", `candidate ${slot} is in a tree that its frame is not of`);
+    }
+  }
+
+  /** Is the page going to be visited, or marked as moved? */
+  private isAwaited(slot: Slot): boolean {
+    const { memory } = this.shard;
+    return getBit(memory, memory.layout.pending, slot) || isMoved(memory, slot);
   }
 
   /** A merged page has an item on the node of its frame; ksmd may lag behind a page that is no longer merged. */
@@ -193,6 +212,8 @@ class Audit {
     let pinned = 0;
     let free = 0;
     for (let pfn = 0; pfn < this.maps.length; pfn++) {
+      if (!isFrame(memory, pfn)) continue;
+      this.frames++;
       const maps = this.maps[pfn] as number;
       const ref = pageRef(memory, pfn);
       const held = maps + (this.limbo[pfn] as number);
@@ -202,9 +223,12 @@ class Audit {
       if (maps > 1 && this.writable[pfn] === 1)
         this.report("PTE-3", `frame ${pfn} is writable and shared`);
       if (pageIsLocked(memory, pfn)) this.report("LOCK-1", `frame ${pfn} is left locked`);
-      if (frameIsFree(memory, pfn) !== (ref === 0))
+      const isolated = frameIsIsolated(memory, pfn);
+      if (isolated && (ref !== 0 || frameIsFree(memory, pfn)))
+        this.report("ISOLATE-1", `frame ${pfn} is isolated, and in use or free`);
+      if (!isolated && frameIsFree(memory, pfn) !== (ref === 0))
         this.report("FREE-1", `frame ${pfn}: free bit and ref ${ref}`);
-      if (ref === 0) free++;
+      if (ref === 0 && !isolated) free++;
       this.checkMapping(pfn, ref);
     }
     const pins = plainLoad(memory.control, memory.layout.engine + ENGINE_PINS);
@@ -235,17 +259,21 @@ class Audit {
     let sharers = 0;
     let chains = 0;
     let dups = 0;
+    let listed = 0;
     const end = shardWord(this.shard, SHARD_NEXT_NODE);
     const seen = new Uint8Array(end);
     for (let stable = 0; stable < end; stable++) {
       if (!nodeIsLive(memory, stable)) continue;
       shared++;
       sharers += this.checkSharers(stable);
-      if (seen[stable] === 1) continue;
+      this.checkTree(stable);
+      if (nodeIsListed(memory, stable)) listed++;
+      if (nodeIsListed(memory, stable) || seen[stable] === 1) continue;
       const nodes = this.checkRing(stable, seen);
       chains += nodes > 1 ? 1 : 0;
       dups += nodes > 1 ? nodes : 0;
     }
+    this.expect("STABLE-5", "nodes on the migrate list", this.listLength(end), listed);
     this.expect("ITEM-2", "pages on nodes", sharers, this.stable);
     this.expectWord("STABLE-3", "pages_shared", SHARD_PAGES_SHARED, shared);
     this.expectWord("STABLE-3", "pages_sharing", SHARD_PAGES_SHARING, sharers - shared);
@@ -253,9 +281,41 @@ class Audit {
     this.expectWord("STABLE-3", "stable_node_dups", SHARD_DUPS, dups);
   }
 
+  /** Nodes on the migrate list; NONE: it does not end, or holds others. */
+  private listLength(end: number): number {
+    const { memory } = this.shard;
+    const first = shardWord(this.shard, SHARD_MIGRATE_LIST) - 1;
+    let length = 0;
+    for (let node = first; node !== NONE && length <= end; ) {
+      if (!nodeIsListed(memory, node)) return NONE;
+      length++;
+      node = nextDup(memory, node);
+      if (node === first) return length;
+    }
+    return first === NONE ? 0 : NONE;
+  }
+
+  /** A node that is not in the tree of its frame, or in none, gets its place when one of its pages is visited. */
+  private checkTree(stable: StableId): void {
+    const { memory } = this.shard;
+    const pfn = namedFrame(memory, stable);
+    if (readMapping(memory, pfn) !== keyOf(memory, stable)) return;
+    const placed =
+      !nodeIsListed(memory, stable) && treeOfNode(memory, stable) === treeOfFrame(memory, pfn);
+    if (placed) return;
+    for (let slot = firstSharer(memory, stable); slot !== NONE; slot = nextSharer(memory, slot)) {
+      if (this.isAwaited(slot)) return;
+    }
+    this.report("STABLE-5", `node ${stable} has no place, and nobody is going to find it one`);
+  }
+
   private checkSharers(stable: StableId): number {
     const { memory } = this.shard;
     const pfn = namedFrame(memory, stable);
+    if (!isFrame(memory, pfn)) {
+      this.report("BLOCK-2", `node ${stable} names frame ${pfn}, which has no block`);
+      return 0;
+    }
     const alive = readMapping(memory, pfn) === keyOf(memory, stable);
     let length = 0;
     for (let slot = firstSharer(memory, stable); slot !== NONE; slot = nextSharer(memory, slot)) {
@@ -286,6 +346,13 @@ class Audit {
     do {
       nodes++;
       seen[node] = 1;
+      this.expect(
+        "STABLE-5",
+        `tree of node ${node}`,
+        treeOfNode(memory, node),
+        treeOfNode(memory, stable),
+      );
+      this.expect("STABLE-5", `hash of node ${node}`, stableHashLow(memory, node), low);
       if (this.isIndexed(contents, stableContent(node))) fronts++;
       node = nextDup(memory, node);
     } while (seen[node] !== 1 && nodes < seen.length);

@@ -4,6 +4,7 @@
 import { PagefoldError } from "../base/errors.js";
 import type { Gfn, GuestId } from "../base/units.js";
 import { setKnobs, unmergeError } from "../ksm/control.js";
+import { forgetBlock } from "../ksm/hot-remove.js";
 import type { Knobs } from "../ksm/knobs.js";
 import { makeMergeable, makeUnmergeable } from "../ksm/lifecycle.js";
 import type { Shard } from "../ksm/shard.js";
@@ -16,6 +17,7 @@ export type Command =
   | { readonly kind: "set"; readonly knobs: Partial<Knobs> }
   | { readonly kind: "mergeable"; readonly guest: GuestId; readonly from: Gfn; readonly to: Gfn }
   | { readonly kind: "unmergeable"; readonly guest: GuestId; readonly from: Gfn; readonly to: Gfn }
+  | { readonly kind: "forgetBlocks"; readonly blocks: readonly number[] }
   | { readonly kind: "check" }
   | { readonly kind: "report" }
   | { readonly kind: "events"; readonly on: boolean };
@@ -36,6 +38,9 @@ export function executeCommand(shard: Shard, command: Command): unknown {
       if (outcome !== UNMERGED) throw unmergeError(outcome);
       return undefined;
     }
+    case "forgetBlocks":
+      for (const number of command.blocks) forgetBlock(shard, number);
+      return undefined;
     case "check":
       return checkMachine(shard);
     case "report":

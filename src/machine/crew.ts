@@ -11,7 +11,14 @@ import { type CallOptions, Channel } from "./channel.js";
 import { type Command, executeCommand, type Request } from "./commands.js";
 import type { EngineHandle } from "./handle.js";
 import { type FromKsmd, OwnScan, ringBell, type ToKsmd } from "./ksmd.js";
-import { type Hand, handOf, type MigrationResult, Migrator, migrateAll } from "./migration.js";
+import {
+  type EvacuationRound,
+  type Hand,
+  handOf,
+  type MigrationResult,
+  Migrator,
+  migrateAll,
+} from "./migration.js";
 import type { MigratorShare, ToMigrator } from "./migrator.js";
 import { runProgram } from "./program.js";
 import { startTopology, type Topology } from "./topology.js";
@@ -30,6 +37,8 @@ export interface Crew {
   ): Promise<unknown>;
   /** Moves frames to node `to`: by the migrators, or, without any, in slices in this thread. */
   migrate(pfns: readonly Pfn[], to: Nid, options?: CallOptions): Promise<MigrationResult>;
+  /** A round of emptying a block that goes offline: by a migrator, or, without any, in this thread. */
+  evacuate(block: number, options?: CallOptions): Promise<EvacuationRound>;
   /** Resolves when each migrator has heard that the policies have changed; there are some. */
   policiesSet(options?: CallOptions): Promise<void>;
   /** There is a guest more: ksmd may have been asleep for want of one. */
@@ -125,6 +134,12 @@ export class LocalCrew implements Crew {
     return migrateAll(pfns, [handOf(this.#migrator, to, check)]);
   }
 
+  async evacuate(block: number, options: CallOptions = {}): Promise<EvacuationRound> {
+    options.signal?.throwIfAborted();
+    this.#checkOpen();
+    return this.#migrator.evacuate(block);
+  }
+
   async policiesSet(): Promise<void> {}
 
   wake(): void {}
@@ -166,6 +181,8 @@ export class HiredCrew implements Crew {
   readonly #migrators: readonly Channel<ToMigrator>[];
   /** This thread's, which moves frames where no migrator was hired. */
   readonly #migrator: Migrator;
+  /** Rounds of evacuation go to the migrators in turn. */
+  #nextMigrator = 0;
   #failed: Error | null = null;
 
   private constructor(memory: Memory, topology: Topology, onPass: CrewEvents["onPass"]) {
@@ -237,6 +254,18 @@ export class HiredCrew implements Crew {
           channel.call((id) => ({ id, pfns, to }), options) as ReturnType<Hand>,
     );
     return migrateAll(pfns, hands);
+  }
+
+  async evacuate(block: number, options: CallOptions = {}): Promise<EvacuationRound> {
+    options.signal?.throwIfAborted();
+    if (this.#failed !== null) throw this.#failed;
+    const migrator = this.#migrators[this.#nextMigrator++ % this.#migrators.length];
+    if (migrator === undefined) {
+      const round = this.#migrator.evacuate(block);
+      await new Promise((resolve) => setImmediate(resolve));
+      return round;
+    }
+    return (await migrator.call((id) => ({ id, evacuate: block }), options)) as EvacuationRound;
   }
 
   async policiesSet(options?: CallOptions): Promise<void> {

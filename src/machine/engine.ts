@@ -3,24 +3,29 @@
  *
  * Never on a hot path: guests are read and written by the threads that hold their vCPUs.
  */
+import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { PagefoldError } from "../base/errors.js";
-import { createMemoryHandle, type Memory } from "../base/memory.js";
+import { attachBlock, createBlock, createMemoryHandle, type Memory } from "../base/memory.js";
 import { type Nid, pagesFor, type Slot, type ThreadId } from "../base/units.js";
 import { warmKernels } from "../kernels/prepare.js";
 import { type Counters, readCounters } from "../ksm/counters.js";
 import { givenKnobs, type Knobs, readKnobs, writeKnobs } from "../ksm/knobs.js";
 import { activePolicies, type Policy, setPolicies } from "../migrate/policies/policy.js";
+import { nodeOfBlock } from "../mm/blocks.js";
 import { initBlock } from "../mm/frames.js";
 import { claimGuest, initGuest, setGuestNode, slotsFor } from "../mm/guest.js";
 import { breakMachine } from "../mm/wait.js";
 import { onAbort } from "./abort.js";
 import { disownThread } from "./attach.js";
+import { AutoCompaction } from "./auto-compaction.js";
+import { BlockKeeper, type BlockStats, type Released, readBlocks } from "./block-keeper.js";
+import { BlockOwner } from "./block-owner.js";
 import type { CallOptions } from "./channel.js";
 import type { CheckReport } from "./check.js";
 import { type Crew, HiredCrew, LocalCrew } from "./crew.js";
 import { EngineGuest, type Guest, type GuestHost } from "./guest.js";
-import { attachHandle, type EngineHandle } from "./handle.js";
+import { attachWith, type EngineHandle } from "./handle.js";
 import { framesElsewhere, type MigrationResult } from "./migration.js";
 import {
   checkOptionNames,
@@ -74,6 +79,8 @@ const MIGRATE_OPTIONS: readonly (keyof MigrateOptions)[] = ["guest", "pfns", "to
 export interface EngineEvents {
   /** A pass of ksmd ended; the counters are those of its end. */
   pass: [counters: Counters];
+  /** The policy "compact" has taken blocks away. */
+  released: [released: Released];
   /** A worker of the engine died; every pending call has been rejected with the same error. */
   crash: [error: PagefoldError];
   /** The engine is closed: its workers have ended. */
@@ -89,17 +96,35 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   options.signal?.throwIfAborted();
   const config = resolveOptions(options);
   const handle: EngineHandle = {
-    memory: createMemoryHandle(config.sizes, config.patience, config.blockNodes),
+    memory: createMemoryHandle(config.sizes, config.patience, []),
     kernels: config.kernels,
+    channel: `pagefold/${randomUUID()}`,
   };
-  const memory = await attachHandle(handle);
-  for (let block = 0; block < memory.blocks.length; block++) initBlock(memory, block);
-  writeKnobs(memory, config.knobs);
-  setPolicies(memory, config.policies);
-  warmKernels(memory.kernels);
-  const engine = new Engine(config, handle, memory);
-  await engine.start(options.signal);
-  return engine;
+  const owner = new BlockOwner(handle.channel, config.collectGarbage);
+  try {
+    const memory = await attachWith(handle, () => owner);
+    owner.start(memory);
+    addFirstBlocks(memory, config.blocksPerNode);
+    writeKnobs(memory, config.knobs);
+    setPolicies(memory, config.policies);
+    warmKernels(memory.kernels);
+    const engine = new Engine(config, handle, memory, owner);
+    await engine.start(options.signal);
+    return engine;
+  } catch (error) {
+    owner.leave();
+    throw error;
+  }
+}
+
+/** Those that are there before any other thread joins. */
+function addFirstBlocks(memory: Memory, perNode: number): void {
+  const most = memory.sizes.blocks / memory.sizes.nodes;
+  for (let number = 0; number < memory.sizes.blocks; number++) {
+    if (number % most >= perNode) continue;
+    attachBlock(memory, number, createBlock(memory.sizes, nodeOfBlock(memory, number)));
+    initBlock(memory, number);
+  }
 }
 
 /**
@@ -115,16 +140,24 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   readonly #memory: Memory;
   readonly #guests: EngineGuest[] = [];
   readonly #host: GuestHost;
+  readonly #owner: BlockOwner;
+  readonly #keeper: BlockKeeper;
+  readonly #compaction: AutoCompaction;
   #crew: Crew;
   #nextSlot: Slot = 0;
   #closed: Promise<void> | null = null;
 
   /** @internal */
-  constructor(config: EngineConfig, handle: EngineHandle, memory: Memory) {
+  constructor(config: EngineConfig, handle: EngineHandle, memory: Memory, owner: BlockOwner) {
     super();
     this.handle = handle;
     this.#config = config;
     this.#memory = memory;
+    this.#owner = owner;
+    this.#keeper = new BlockKeeper(memory, owner, () => this.#crew);
+    this.#compaction = new AutoCompaction(memory, this.#keeper, (released) => {
+      this.emit("released", released);
+    });
     this.#crew = new LocalCrew(memory, (counters) => this.emit("pass", counters));
     this.#host = {
       moveToNode: (guest, to, call) => this.#moveToNode(guest, to, call),
@@ -147,6 +180,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
         if (event === "pass") this.#crew.wantEvents();
       });
     }
+    this.#compaction.follow();
     if (signal === undefined) return;
     // Aborted while the workers started: nobody was listening yet.
     if (signal.aborted) await this.close();
@@ -209,6 +243,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
    */
   disown(thread: ThreadId): void {
     disownThread(this.#memory, thread);
+    this.#owner.forget(thread);
   }
 
   /**
@@ -233,6 +268,46 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     return await this.#crew.migrate(pfns, to, call);
   }
 
+  /**
+   * Adds a block of `blockBytes` to the node; resolves with its number when every thread has it, and its frames may
+   * be taken. PAGEFOLD_NO_ROOM: the node has `maxMemoryPerNode`; PAGEFOLD_NO_MEMORY: the system gives no more;
+   * PAGEFOLD_THREAD_STUCK: a thread, named in the message, came to no safepoint within `faultTimeout`.
+   */
+  async addBlock(node: Nid, call: CallOptions = {}): Promise<number> {
+    call.signal?.throwIfAborted();
+    this.#checkOpen();
+    this.#checkNode(node, "node");
+    return await this.#keeper.add(node);
+  }
+
+  /**
+   * Empties block `block` and takes it away: its pages move to other blocks, of its node while that has room, and go
+   * on meanwhile; every thread lets go of it. Its memory goes back to the system when each thread that had it has run
+   * a major garbage collection (see `collectGarbage`). PAGEFOLD_BLOCK_BUSY: a frame, named in the message with the
+   * reason, cannot be moved; PAGEFOLD_THREAD_STUCK: a thread does not let go. The block then is as it was, and the
+   * call may be repeated.
+   */
+  async offlineBlock(block: number, call: CallOptions = {}): Promise<Released> {
+    call.signal?.throwIfAborted();
+    this.#checkOpen();
+    return await this.#keeper.offline(block, call);
+  }
+
+  /**
+   * Takes away every block whose frames fit into what is free of the others of its node. Memory that was given back is
+   * taken again when frames run out.
+   */
+  async compact(call: CallOptions = {}): Promise<Released> {
+    call.signal?.throwIfAborted();
+    this.#checkOpen();
+    return await this.#keeper.compact(0, call);
+  }
+
+  /** The blocks that there are, in order of number. */
+  blocks(): readonly BlockStats[] {
+    return readBlocks(this.#memory);
+  }
+
   /** What the migrators do by themselves at this moment. */
   get policies(): readonly Policy[] {
     return activePolicies(this.#memory);
@@ -248,6 +323,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     call.signal?.throwIfAborted();
     this.#checkOpen();
     setPolicies(this.#memory, checkPolicies(policies, workers ? migrators.length : 0));
+    this.#compaction.follow();
     await this.#crew.policiesSet(call);
   }
 
@@ -284,6 +360,11 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     await this.#crew.request({ kind: "settled", ignoreVolatile }, call);
   }
 
+  /** For looking into the machine. @internal */
+  get memory(): Memory {
+    return this.#memory;
+  }
+
   /**
    * Stops the workers; pending calls are rejected with PAGEFOLD_CLOSED, and the signals of programs abort. A worker
    * that hears nothing for two seconds is terminated. Closing twice is fine.
@@ -299,14 +380,16 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   }
 
   async #close(): Promise<void> {
+    this.#compaction.stop();
     await this.#crew.close(closedError());
     for (const guest of this.#guests) guest.close();
+    this.#owner.leave();
     this.emit("close");
   }
 
   #crashed(actor: string, thread: ThreadId | null, cause: Error): void {
     breakMachine(this.#memory);
-    if (thread !== null) disownThread(this.#memory, thread);
+    if (thread !== null) this.disown(thread);
     const error = new PagefoldError(
       "PAGEFOLD_CRASHED",
       `${actor} died: ${cause.message}; close this engine and create a new one`,
@@ -377,8 +460,9 @@ export class Ksm {
 
   /**
    * Sets knobs, between two batches; those not given stay. EINVAL: unknown or out of range. EBUSY: maxPageSharing
-   * while pages are merged and run is not set to 2. ENOMEM: run 2 needs more frames than are free;
-   * PAGEFOLD_VCPU_STUCK: it waited in vain for a vCPU; run is 0 after either, and the call may be repeated.
+   * or mergeAcrossNodes while pages are merged and run is not set to 2. ENOMEM: run 2 needs more frames than are
+   * free; PAGEFOLD_VCPU_STUCK: it waited in vain for a vCPU; EBUSY: for a migrator; run is 0 after any of these, and
+   * the call may be repeated.
    * A rejected call has changed nothing else.
    */
   async set(knobs: Partial<Knobs>, options?: CallOptions): Promise<void> {

@@ -25,6 +25,7 @@ import { type Counters, readCounters } from "../ksm/counters.js";
 import { RUN_MERGE, readKnobs } from "../ksm/knobs.js";
 import { SCAN_MORE, SCAN_PASS_ENDED, type ScanOutcome, scanBatch } from "../ksm/scan.js";
 import { addWide, type Shard, shardWord } from "../ksm/shard.js";
+import { takeChanges } from "../mm/blocks.js";
 import {
   type Command,
   executeCommand,
@@ -49,7 +50,7 @@ export type FromKsmd =
 /** Pages between two looks at the messages when ksmd scans flat out. */
 const FLAT_OUT_PAGES = 8192;
 
-/** Wakes ksmd; after the message was posted. */
+/** Wakes ksmd; after the message was posted, or a change of blocks was announced. */
 export function ringBell(memory: Memory): void {
   const bell = memory.layout.engine + ENGINE_WAKE;
   // ORDER bell.ring <-> bell.look, bell.sleep: the message first; else ksmd looks, finds none, and sleeps on it.
@@ -89,6 +90,7 @@ class Ksmd {
       const rung = loadWord(memory.control, bell);
       this.takeMessages();
       if (this.closing) return;
+      takeChanges(memory);
       const sleepMs = this.work();
       // The bell has not been rung: the engine is still starting, or nobody wants anything of it.
       if (sleepMs === Number.POSITIVE_INFINITY && rung !== 0 && this.warmUpStep()) continue;

@@ -18,6 +18,7 @@ import {
   OUTCOMES,
   type Tally,
 } from "../migrate/batch.js";
+import { evacuateRound } from "../migrate/evacuate.js";
 import { migrateFrames } from "../migrate/migrate.js";
 import { guestBase, guestPages } from "../mm/guest.js";
 import { pteIsPresent, readPte } from "../mm/pte.js";
@@ -71,16 +72,34 @@ export class Migrator {
 
   /** Moves the frames to node `to`; how many came to what. */
   migrateSlice(pfns: readonly Pfn[], to: Nid): Tally {
-    if (this.#memory.guestMode.inside) {
-      throw new PagefoldError(
-        "PAGEFOLD_IN_SECTION",
-        "frames cannot be moved from inside a run section; end it first",
-      );
-    }
+    this.#checkOutside();
     const tally: Tally = new Int32Array(OUTCOMES);
     migrateFrames(this.#memory, pfns, to, this.#batch, tally);
     return tally;
   }
+
+  /** A round of emptying a block that goes offline. */
+  evacuate(block: number): EvacuationRound {
+    this.#checkOutside();
+    const tally: Tally = new Int32Array(OUTCOMES);
+    const isolated = evacuateRound(this.#memory, block, this.#batch, tally);
+    return { isolated, result: resultOf(tally) };
+  }
+
+  #checkOutside(): void {
+    if (!this.#memory.guestMode.inside) return;
+    throw new PagefoldError(
+      "PAGEFOLD_IN_SECTION",
+      "frames cannot be moved from inside a run section; end it first",
+    );
+  }
+}
+
+/** What a round of emptying a block came to. */
+export interface EvacuationRound {
+  /** Frames of the block that are isolated by now. */
+  readonly isolated: number;
+  readonly result: MigrationResult;
 }
 
 /** Moves a slice of frames. */

@@ -25,6 +25,8 @@ export interface MigratorShare {
 
 export type ToMigrator =
   | { readonly id: number; readonly pfns: readonly number[]; readonly to: number }
+  /** A round of emptying this block. */
+  | { readonly id: number; readonly evacuate: number }
   /** Answered when no batch that was planned by policies of before is under way. */
   | { readonly id: number; readonly policiesSet: true }
   | { readonly id: number; readonly cancel: number }
@@ -128,6 +130,9 @@ class MigratorThread {
     } else if ("pfns" in message) {
       const { id, pfns, to } = message;
       this.#port.postMessage({ id, value: this.#migrator.migrateSlice(pfns, to) });
+    } else if ("evacuate" in message) {
+      const { id, evacuate } = message;
+      this.#port.postMessage({ id, value: this.#migrator.evacuate(evacuate) });
     }
   }
 

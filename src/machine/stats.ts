@@ -2,14 +2,21 @@
  * stats - a plain object of everything that can be read without asking anybody.
  */
 import { plainLoad } from "../base/atomics.js";
-import { SHARD_SKIPPED_GUESTS, SHARD_STUCK_VCPU } from "../base/layout.js";
+import {
+  ENGINE_BLOCKS_ADDED,
+  ENGINE_BLOCKS_REMOVED,
+  SHARD_SKIPPED_GUESTS,
+  SHARD_STUCK_VCPU,
+} from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
 import { type GuestId, type Nid, NONE, PAGE_SIZE, type VcpuId } from "../base/units.js";
 import { type Counters, readBusyMs, readCounters } from "../ksm/counters.js";
 import { type Knobs, readKnobs } from "../ksm/knobs.js";
 import { readTotals } from "../migrate/totals.js";
-import { freeFrames, nodeFrames } from "../mm/frames.js";
+import { releasedFrames } from "../mm/blocks.js";
+import { freeFrames, freeFramesOf, touchedFrames } from "../mm/frames.js";
 import { guestCount } from "../mm/guest.js";
+import { isolatedFrames, nodeFrames } from "../mm/isolate.js";
 import { guestOfVcpu, vcpuOwner } from "../mm/shootdown.js";
 import { vcpuCount } from "../mm/vcpu.js";
 import { threadCount } from "./handle.js";
@@ -17,7 +24,7 @@ import { type MigrationResult, resultOf } from "./migration.js";
 
 /** Frames of 4 KiB. */
 export interface FrameStats {
-  /** As created: `memoryPerNode`, rounded up to whole blocks. */
+  /** Those of the blocks that there are: at first `memoryPerNode`, rounded up to whole blocks. */
   readonly total: number;
   /** Those that hold pages, and those that merging has given up but a vCPU may still read. */
   readonly used: number;
@@ -38,6 +45,22 @@ export interface Stats {
     /** Number of the node. */
     readonly node: Nid;
   } & FrameStats)[];
+  /** Memory of frames, in bytes. */
+  readonly memory: {
+    /** Free frames that have been in use: the process still has their memory, and the next writes get it. */
+    readonly reusableBytes: number;
+    /** Frames that had been in use of blocks that are gone: given back to the system, and not taken again. */
+    readonly releasedBytes: number;
+  };
+  /** Blocks. */
+  readonly blocks: {
+    /** Those that there are. */
+    readonly online: number;
+    /** Taken away since creation. */
+    readonly removed: number;
+    /** Added since creation. */
+    readonly added: number;
+  };
   /**
    * Frames that were to be moved since creation: by policies, `engine.migrate` and `guest.moveToNode`. A frame counts
    * each time.
@@ -69,6 +92,7 @@ export interface Stats {
 export function readStats(memory: Memory): Stats {
   const { blockLayout, control, layout, sizes } = memory;
   const blockOverhead = blockLayout.bytes - blockLayout.frames * PAGE_SIZE;
+  const online = memory.blocks.filter((block) => block !== null).length;
   return {
     counters: readCounters(memory),
     knobs: readKnobs(memory),
@@ -77,6 +101,12 @@ export function readStats(memory: Memory): Stats {
       node,
       ...frameStats(memory, node),
     })),
+    memory: memoryStats(memory),
+    blocks: {
+      online,
+      removed: plainLoad(control, layout.engine + ENGINE_BLOCKS_REMOVED),
+      added: plainLoad(control, layout.engine + ENGINE_BLOCKS_ADDED),
+    },
     migrations: resultOf(readTotals(memory)),
     guests: guestCount(memory),
     vcpus: vcpuCount(memory),
@@ -84,7 +114,7 @@ export function readStats(memory: Memory): Stats {
     busyMs: readBusyMs(memory),
     skippedGuests: plainLoad(control, layout.shards + SHARD_SKIPPED_GUESTS),
     stuckVcpu: stuckVcpu(memory),
-    metadataBytes: control.byteLength + blockOverhead * memory.blocks.length,
+    metadataBytes: control.byteLength + blockOverhead * online,
   };
 }
 
@@ -92,6 +122,19 @@ function frameStats(memory: Memory, node: Nid | typeof NONE): FrameStats {
   const total = nodeFrames(memory, node);
   const free = freeFrames(memory, node);
   return { total, used: total - free, free };
+}
+
+function memoryStats(memory: Memory): Stats["memory"] {
+  const { frames } = memory.blockLayout;
+  let reusable = 0;
+  let released = 0;
+  for (const [number, block] of memory.blocks.entries()) {
+    released += releasedFrames(memory, number);
+    if (block === null) continue;
+    const used = frames - freeFramesOf(memory, block) - isolatedFrames(memory, block);
+    reusable += Math.max(0, touchedFrames(memory, block) - used);
+  }
+  return { reusableBytes: reusable * PAGE_SIZE, releasedBytes: released * PAGE_SIZE };
 }
 
 function stuckVcpu(memory: Memory): Stats["stuckVcpu"] {

@@ -45,7 +45,7 @@ export async function startTopology(
   const tasks: Promise<void>[] = [];
   const start = (name: string, role: Role): Promise<Actor> => {
     const { port1: port, port2 } = new MessageChannel();
-    const task: WorkerTask = { handle, role, port: port2 };
+    const task: WorkerTask = { handle, name, role, port: port2 };
     let thread: ThreadId | null = null;
     const running: Promise<void> = pool.run(task, { transferList: [port2] });
     return new Promise((resolve, reject) => {

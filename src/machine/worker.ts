@@ -19,6 +19,8 @@ export type Role =
 
 export interface WorkerTask {
   readonly handle: EngineHandle;
+  /** What messages call the worker. */
+  readonly name: string;
   readonly role: Role;
   readonly port: MessagePort;
 }
@@ -33,17 +35,26 @@ export type ToNode =
   | { readonly id: number; readonly cancel: number }
   | { readonly close: true };
 
+export type ToMigrator =
+  | { readonly id: number; readonly pfns: readonly number[]; readonly to: number }
+  | { readonly id: number; readonly evacuate: number }
+  | { readonly id: number; readonly cancel: number }
+  | { readonly close: true };
+
 export type FromWorker =
   | { readonly attached: ThreadId }
   | { readonly id: number; readonly value: unknown }
   | { readonly id: number; readonly error: WireError };
 
 /** Runs the role until it is told to close. */
-export default async function runWorker({ handle, role, port }: WorkerTask): Promise<void> {
-  const memory = await attachHandle(handle);
+export default async function runWorker({ handle, name, role, port }: WorkerTask): Promise<void> {
+  const memory = await attachHandle(handle, name);
   port.postMessage({ attached: memory.thread } satisfies FromWorker);
   if (role.kind === "ksmd") {
-    runKsmd(createShard(memory, role.shard), port, await prepareWarmUp(handle));
+    const warmUp = await prepareWarmUp(handle);
+    // ksmd never returns to its event loop, and what led here would stay on its stack: the message with the blocks.
+    await new Promise((resolve) => setImmediate(resolve));
+    runKsmd(createShard(memory, role.shard), port, warmUp);
     port.close();
     return;
   }

@@ -57,6 +57,8 @@ export const PTE_PRIVATE = PTE_PRESENT | PTE_WRITABLE | PTE_DIRTY;
 
 /** How often an allocator waits for drains of others, before it takes them for hung. */
 const DRAIN_WAITS = 16;
+/** How often it asks for a block more: others may take all frames of the one that came. */
+const GROWTHS = 4;
 
 /** Takes a frame for a page of `guest`, if one is free at this moment: it waits for nobody. */
 export function allocForPageNow(memory: Memory, guest: GuestId, slot: Slot): Pfn {
@@ -64,8 +66,20 @@ export function allocForPageNow(memory: Memory, guest: GuestId, slot: Slot): Pfn
   return allocFrame(memory, guestNode(memory, guest), guestFamily(memory, guest), gfn);
 }
 
-/** Takes a frame for a page of `guest`; frames in limbo are freed before it reports that there is none. */
+/**
+ * Takes a frame for a page of `guest`; frames in limbo are freed, and a block more is asked for, before it reports
+ * that there is none.
+ */
 export function allocForPage(memory: Memory, guest: GuestId, slot: Slot): Pfn {
+  let pfn = allocDrained(memory, guest, slot);
+  for (let growth = 0; pfn === NONE && growth < GROWTHS; growth++) {
+    if (!memory.host.growMemory(guestNode(memory, guest))) break;
+    pfn = allocDrained(memory, guest, slot);
+  }
+  return pfn;
+}
+
+function allocDrained(memory: Memory, guest: GuestId, slot: Slot): Pfn {
   let pfn = allocForPageNow(memory, guest, slot);
   for (let wait = 0; pfn === NONE && wait < DRAIN_WAITS; wait++) {
     const drained = drainAllLimbo(memory, memory.patience.scanMs);

@@ -20,8 +20,8 @@
  * INVARIANTS
  *   LIMBO-1  a frame on the list has one reference for it, and is mapped by no pte of the guest.
  *   LIMBO-2  that reference is dropped only after a shootdown of the guest that began after it was taken off.
- *   LIMBO-3  engine.drains counts the lists that somebody has taken and not yet released or put back: while
- *            it is not 0, frames may be about to become free.
+ *   LIMBO-3  engine.drains counts the lists that somebody has taken and not yet released or put back, and the
+ *            batches that migrators have in hand: while it is not 0, frames may be about to become free.
  * ORDER   limbo.push <-> limbo.take; drains.up <-> drains.read
  * MODEL   test/model/limbo.test.ts
  */
@@ -77,9 +77,7 @@ export function takeLimbo(memory: Memory, guest: GuestId): Pfn {
   // ORDER limbo.look <- limbo.push
   if (loadWord(memory.control, head) === 0) return NONE;
 
-  // ORDER drains.up <-> drains.read: before the list is taken; else an allocator finds neither the list nor
-  // the drain, and reports that there is no frame.
-  addWord(memory.control, memory.layout.engine + ENGINE_DRAINS, 1);
+  beginDrain(memory);
 
   // ORDER limbo.take <-> limbo.push: before the shootdown begins; else it releases frames that lost
   // their mapping after it.
@@ -88,7 +86,14 @@ export function takeLimbo(memory: Memory, guest: GuestId): Pfn {
   return first;
 }
 
-function endDrain(memory: Memory): void {
+/** Says that frames are going to be free that nobody finds until then; endDrain says that they are. */
+export function beginDrain(memory: Memory): void {
+  // ORDER drains.up <-> drains.read: before the list, or the first frame, is taken; else an allocator finds
+  // neither it nor the drain, and reports that there is no frame.
+  addWord(memory.control, memory.layout.engine + ENGINE_DRAINS, 1);
+}
+
+export function endDrain(memory: Memory): void {
   const drains = memory.layout.engine + ENGINE_DRAINS;
   // ORDER drains.down <-> drains.read: the frames are free, or back on the list; else an allocator that
   // sees no drain looks for them too early.
@@ -97,13 +102,13 @@ function endDrain(memory: Memory): void {
   notifyWord(memory.control, drains, Number.POSITIVE_INFINITY);
 }
 
-/** Lists that somebody is draining at this moment. */
+/** Lists and batches that somebody has in hand at this moment. */
 export function drainsInFlight(memory: Memory): number {
   // ORDER drains.read <-> drains.up, drains.down: after our own look at the lists.
   return loadWord(memory.control, memory.layout.engine + ENGINE_DRAINS);
 }
 
-/** Sleeps while `drains` are in flight. The caller holds no page lock and is in no vCPU. */
+/** Sleeps while `drains` of them are in hand. The caller holds no page lock and is in no vCPU. */
 export function waitForDrain(memory: Memory, drains: number): void {
   sleepWhile(memory, memory.control, memory.layout.engine + ENGINE_DRAINS, drains);
 }

@@ -66,7 +66,8 @@ import {
 } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
 import { type Gfn, type GuestId, NONE, type VcpuId, type WordIndex } from "../base/units.js";
-import { guestWord } from "./guest.js";
+import { takeChanges } from "./blocks.js";
+import { guestCount, guestIsLive, guestWord } from "./guest.js";
 
 export function vcpuWord(memory: Memory, vcpu: VcpuId): WordIndex {
   return memory.layout.vcpus + vcpu * VCPU_WORDS;
@@ -169,6 +170,8 @@ export function catchUp(memory: Memory, vcpu: VcpuId, ack: number): number {
   // ORDER vcpu.ack <-> vcpu.look: the translations are dropped first; else the initiator goes on while one is used.
   storeWord(memory.control, vcpuWord(memory, vcpu) + VCPU_STATE, vcpuInside(seq));
   notifySleepers(memory, vcpu);
+  // Whoever changes blocks interrupts every vCPU. Nobody waits for us here any more: this may take milliseconds.
+  takeChanges(memory);
   return seq;
 }
 
@@ -219,6 +222,17 @@ function wipeTags(memory: Memory, vcpu: VcpuId, gfn: Gfn): void {
 }
 
 // --- the initiator's side ---------------------------------------------------------------------
+
+/** Brings every vCPU to a safepoint at its next access, and waits for none: for changes of blocks. */
+export function interruptVcpus(memory: Memory): void {
+  for (let guest = 0; guest < guestCount(memory); guest++) {
+    if (!guestIsLive(memory, guest)) continue;
+    beginShootdown(memory, guest, SHOOTDOWN_ALL);
+    for (let vcpu = firstVcpu(memory, guest); vcpu !== NONE; vcpu = nextVcpu(memory, vcpu)) {
+      wipeTags(memory, vcpu, SHOOTDOWN_ALL);
+    }
+  }
+}
 
 /** Begins a shootdown of `gfn`, or of SHOOTDOWN_ALL, after the ptes changed; returns its number. */
 export function beginShootdown(memory: Memory, guest: GuestId, gfn: Gfn): number {

@@ -25,7 +25,7 @@ import {
   TLB_READ_TAGS,
   TLB_WRITE_TAGS,
 } from "../base/layout.js";
-import { blockOf, frameByte, type GuestModeVcpu, type Memory } from "../base/memory.js";
+import { type Block, blockOf, frameByte, type GuestModeVcpu, type Memory } from "../base/memory.js";
 import { type Gfn, type GuestId, NONE, PAGE_SIZE, type Slot, type VcpuId } from "../base/units.js";
 import { breakCow, FAULT_RETRY, type FaultOutcome, populatePage } from "./fault.js";
 import { guestBase, guestPages } from "./guest.js";
@@ -89,8 +89,17 @@ export function createTlb(memory: Memory, vcpu: VcpuId): Tlb {
     closed: false,
     enter: () => enter(tlb),
     leave: () => leave(tlb),
+    forgetBlock: (block) => forgetBlock(tlb, block),
   };
+  memory.guestMode.vcpus.add(tlb);
   return tlb;
+}
+
+/** The block goes: its last translations were shot down when its frames moved away, but their views still stand. */
+function forgetBlock(tlb: Tlb, block: Block): void {
+  for (let entry = 0; entry < TLB_ENTRIES; entry++) {
+    if (tlb.views[entry] === block.words) setEntry(tlb, entry, ZERO_WORDS, ZERO_BYTES, 0);
+  }
 }
 
 function enter(tlb: Tlb): void {
@@ -130,6 +139,7 @@ export function abandonSections(tlb: Tlb): void {
     tlb.depth = 1;
     endSection(tlb);
   }
+  tlb.memory.guestMode.vcpus.delete(tlb);
   tlb.closed = true;
 }
 

@@ -24,7 +24,7 @@ import {
 } from "../base/atomics.js";
 import { PagefoldError } from "../base/errors.js";
 import { ENGINE_VCPUS, PTE_NONE, TLB_MASK } from "../base/layout.js";
-import { type Memory, totalFrames } from "../base/memory.js";
+import type { Memory } from "../base/memory.js";
 import {
   type Gfn,
   type GuestId,
@@ -357,6 +357,12 @@ export function checkRange(tlb: Tlb, address: number, length: number): void {
   );
 }
 
+/** Frames of all blocks that there are. */
+function framesInUse(memory: Memory): number {
+  const blocks = memory.blocks.filter((block) => block !== null);
+  return blocks.length << memory.sizes.framesPerBlockShift;
+}
+
 function faultError(tlb: Tlb, outcome: FaultOutcome): PagefoldError {
   const { memory, guest } = tlb;
   if (outcome !== FAULT_NO_FRAME) {
@@ -366,7 +372,7 @@ function faultError(tlb: Tlb, outcome: FaultOutcome): PagefoldError {
       { guest, faultMs: memory.patience.faultMs },
     );
   }
-  const frames = totalFrames(memory);
+  const frames = framesInUse(memory);
   return new PagefoldError(
     "PAGEFOLD_NO_FRAME",
     `all ${frames} frames are in use; the page is as it was. Create the engine with more memoryPerNode`,

@@ -55,7 +55,7 @@ describe("a quick run", () => {
 
   it("has every table", () => {
     const ids = document.tables.map(({ id }) => id);
-    expect(ids).toEqual(["hash", ...FOLDS, "micro"]);
+    expect(ids).toEqual(["hash", ...FOLDS, "migrate", "micro"]);
   });
 
   it.each(FOLDS)("has every phase of %s, with pagefold's and stock JavaScript's rates", (fold) => {
@@ -74,6 +74,15 @@ describe("a quick run", () => {
     const { raw, effective } = cells(fold, "merging pass");
     expect(raw).toEqual(effective);
   });
+
+  it.each(["private frames", "KSM frames of 1 page", "KSM frames of 256 pages"])(
+    "has the rates of migrating %s, beside the copy",
+    (row) => {
+      const figure = { median: expect.any(Number), rounds: 2 };
+      const { frames, ptes, part } = cells("migrate", row);
+      for (const cell of [frames, ptes, part]) expect(cell).toMatchObject(figure);
+    },
+  );
 
   it("has the kernel's figures, or the reason why there are none", () => {
     const reason = linuxKsmUnavailable();
@@ -126,7 +135,7 @@ describe("options", () => {
     [
       ["--filter", "nought"],
       "bench: --filter nought: nothing has that name; " +
-        "there is hash, fold/unique, fold/half, fold/all, micro\n",
+        "there is hash, fold/unique, fold/half, fold/all, migrate, micro\n",
     ],
   ])("%j is one line and status 2", (args, line) => {
     const { status, stdout, stderr } = bench(...args);

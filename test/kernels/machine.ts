@@ -1,5 +1,11 @@
 /** machine - small memories for the kernel tests, filled and compared byte by byte. */
-import { attachMemory, createMemoryHandle, frameView, type Memory } from "../../src/base/memory.ts";
+import {
+  attachMemory,
+  blockOf,
+  createMemoryHandle,
+  frameView,
+  type Memory,
+} from "../../src/base/memory.ts";
 import type { Pfn } from "../../src/base/units.ts";
 import { PAGE_SIZE } from "../../src/base/units.ts";
 import type { KernelOptions } from "../../src/kernels/options.ts";
@@ -78,7 +84,7 @@ export function fillAll(memory: Memory): void {
 
 /** Copies of all blocks, to see later what was written. */
 export function snapshot(memory: Memory): Uint8Array[] {
-  return memory.blocks.map((block) => block.bytes.slice());
+  return memory.blocks.map((_, number) => blockOf(memory, framePfn(number, 0)).bytes.slice());
 }
 
 /** Bytes of the block that differ from its snapshot. */
@@ -87,7 +93,7 @@ export function changedBytes(
   before: readonly Uint8Array[],
   block: number,
 ): number[] {
-  const now = memory.blocks[block].bytes;
+  const now = blockOf(memory, framePfn(block, 0)).bytes;
   const changed: number[] = [];
   for (let i = 0; i < now.length; i++) if (now[i] !== before[block][i]) changed.push(i);
   return changed;

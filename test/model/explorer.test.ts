@@ -157,6 +157,29 @@ describe("explorer", () => {
     }
   });
 
+  it("does the same whether executions go on from where they part, or each begins anew", () => {
+    const seen = new Set<string>();
+    const body = (value: number) => () => {
+      const before = seam.addWord(words, 0, value);
+      while (before === 0 && seam.loadWord(words, 1) === 0) seam.waitWord(words, 1, 0, Infinity);
+      seam.storeWord(words, 1, value);
+      seam.notifyWord(words, 1, 1);
+      seam.storeWord(words, 2 + (before & 1), value);
+    };
+    const threads = { a: body(1), b: body(2), c: body(4) };
+    const explore = (more: Partial<Scenario>) => {
+      seen.clear();
+      const check = () => void seen.add([...words].join());
+      const scenario = { threads, check, ...more };
+      return { ...explorer.explore(scenario, { preemptions: 3, reduce: false }), seen: [...seen] };
+    };
+    const anew = explore({ reset: () => {} });
+    expect(explore({})).toEqual(anew);
+    expect(anew.exhausted).toBe(true);
+    expect(anew.executions).toBeGreaterThan(100);
+    expect(anew.seen.length).toBeGreaterThan(5);
+  });
+
   it("replays a failure from its schedule", () => {
     const body = () => seam.storeWord(words, 0, seam.loadWord(words, 0) + 1);
     const lost = scenario({ a: body, b: body }, expectValue(0, 2));

@@ -18,12 +18,17 @@
  * these are is learned: an execution that finds a new one starts the search over. Words outside shared
  * memory (ghosts) and those that the scenario watches count as contended.
  *
+ * An execution begins where it parts from the one before: all is put back as it was at that choice, and the
+ * threads, when their turn comes, replay what they had done by then. A scenario with `reset` has state of its
+ * own that cannot be put back half-way, so it begins anew.
+ *
  * A state is the memory, written through `write`, and what each thread has read so far: two executions that
- * meet in a state go on alike, and the second is given up there. A scenario with `reset` has state of its
- * own that the explorer cannot see, so its executions never meet. States are told apart by a 53-bit hash.
+ * meet in a state go on alike, and the second is given up there, unless the scenario has `reset`. States are
+ * told apart by a 53-bit hash.
  */
 
-import { Choices, Contention, mix, States } from "./search.js";
+import { Choices, Contention, States } from "./search.js";
+import { type Checkpoint, record, type Thread, type Write } from "./threads.js";
 
 /** An operation that was done; one line of a trace. */
 export interface Step {
@@ -74,17 +79,14 @@ const SUSPEND = Symbol("suspend");
 /** This state was explored before. */
 const MET = Symbol("met");
 
-interface Thread {
-  readonly name: string;
-  readonly number: number;
-  readonly body: () => void;
-  readonly log: number[];
-  /** Hash of the log. */
-  low: number;
-  high: number;
-  cursor: number;
-  asleep: { words: Int32Array; index: number } | null;
-  over: boolean;
+/** What an operation does, on these words; gives its result. */
+export type Perform = (words: Int32Array, index: number, a: number, b: number) => number;
+
+interface Found {
+  readonly message: string | null;
+  readonly executions: number;
+  readonly operations: number;
+  readonly exhausted: boolean;
 }
 
 export class Explorer {
@@ -101,7 +103,7 @@ export class Explorer {
   private preempted = 0;
   private steps = 0;
   private tracing: string[] | null = null;
-  private choices = new Choices();
+  private choices = new Choices<Checkpoint>();
   /** The execution under way, as a schedule. */
   private ran: number[] = [];
   /** The schedule to follow, if one is given; `followed` is the position in it. */
@@ -109,56 +111,66 @@ export class Explorer {
   private followed = 0;
   private scenario: Scenario = { threads: {}, check: () => {} };
   private limits = { preemptions: 0, steps: 0, reduce: true };
-  private readonly undo: { words: Int32Array; index: number; value: number }[] = [];
+  /** What the words that were written held before. */
+  private readonly undo: Write[] = [];
   private readonly seenMarks = new Set<string>();
 
   explore(scenario: Scenario, bounds: Bounds): Report {
     this.begin(scenario, bounds);
-    const executionsMax = bounds.executions ?? 5_000_000;
+    const found = this.search(bounds.executions ?? 5_000_000);
+    const failure = found.message === null ? null : this.follow(this.ran);
+    this.putBack(0);
+    if (failure?.message !== (found.message ?? undefined)) {
+      throw new Error(`not reproduced: ${found.message}`);
+    }
+    const { executions, operations, exhausted } = found;
+    return { executions, operations, exhausted, marks: this.seenMarks, failure };
+  }
+
+  private search(executionsMax: number): Found {
     let executions = 0;
     let operations = 0;
     for (;;) {
       const message = this.execute();
       executions++;
       operations += this.steps;
-      if (message !== null) {
-        const failure = this.follow(this.ran);
-        if (failure?.message !== message) throw new Error(`not reproduced: ${message}`);
-        return { executions, operations, exhausted: false, marks: this.seenMarks, failure };
-      }
+      if (message !== null) return { message, executions, operations, exhausted: false };
       if (this.limits.reduce && this.contention.grow()) {
-        this.choices = new Choices();
         this.forget();
         executions = 0;
         operations = 0;
-        continue;
-      }
-      if (!this.choices.advance()) break;
-      if (executions >= executionsMax) {
-        return { executions, operations, exhausted: false, marks: this.seenMarks, failure: null };
+      } else if (!this.choices.advance()) {
+        return { message, executions, operations, exhausted: true };
+      } else if (executions >= executionsMax) {
+        return { message, executions, operations, exhausted: false };
       }
     }
-    return { executions, operations, exhausted: true, marks: this.seenMarks, failure: null };
   }
 
   /** Runs one schedule of a failure again; returns its failure, or null. */
   replay(scenario: Scenario, bounds: Bounds, schedule: readonly number[]): Failure | null {
     this.begin(scenario, bounds);
-    return this.follow(schedule);
+    const failure = this.follow(schedule);
+    this.putBack(0);
+    return failure;
   }
 
   private begin(scenario: Scenario, bounds: Bounds): void {
     this.scenario = scenario;
     const { preemptions, steps = 20_000, reduce = true } = bounds;
     this.limits = { preemptions, steps, reduce };
-    this.choices = new Choices();
     this.contention = new Contention();
+    // What was written before the search stays.
+    this.undo.length = 0;
     this.forget();
     this.seenMarks.clear();
   }
 
+  /** Begins the search. */
   private forget(): void {
     const { reset } = this.scenario;
+    this.putBack(0);
+    this.choices = new Choices();
     this.states = this.limits.reduce && reset === undefined ? new States() : null;
   }
 
@@ -174,13 +186,24 @@ export class Explorer {
     return message === null ? null : { message, schedule: this.ran, trace };
   }
 
-  /** One execution from the initial state; returns what went wrong, or null. */
+  /** One execution; returns what went wrong, or null. */
   private execute(): string | null {
+    const checkpoint = this.fixed === null ? this.choices.checkpoint() : null;
+    this.met = false;
+    this.next = null;
+    if (checkpoint === null || this.scenario.reset !== undefined) this.startOver();
+    else this.takeUp(checkpoint);
+    const message = this.runThreads();
+    this.current = null;
+    return message ?? (this.met ? null : attempt(() => this.scenario.check()));
+  }
+
+  private startOver(): void {
+    this.putBack(0);
+    this.choices.rewind();
     this.steps = 0;
     this.preempted = 0;
-    this.met = false;
     this.ran = [];
-    this.undo.length = 0;
     this.scenario.reset?.();
     this.threads = Object.entries(this.scenario.threads).map(([name, body], number) => ({
       name,
@@ -193,23 +216,49 @@ export class Explorer {
       asleep: null,
       over: false,
     }));
-    const message = this.runThreads();
-    this.current = null;
-    const result = message ?? (this.met ? null : attempt(() => this.scenario.check()));
-    for (let i = this.undo.length - 1; i >= 0; i--) {
-      const { words, index, value } = this.undo[i] as {
-        words: Int32Array;
-        index: number;
-        value: number;
-      };
+  }
+
+  /** Where the scheduler stands before it chooses. */
+  private checkpoint(current: Thread | null): Checkpoint {
+    return {
+      writes: this.undo.length,
+      steps: this.steps,
+      preempted: this.preempted,
+      ran: this.ran.length,
+      last: this.ran.at(-1) ?? 0,
+      current,
+      threads: this.threads.map(({ log, low, high, asleep, over }) => {
+        return { logged: log.length, low, high, asleep, over };
+      }),
+    };
+  }
+
+  /** Puts all back as it was at the checkpoint, and takes the next choice there. */
+  private takeUp(checkpoint: Checkpoint): void {
+    this.putBack(checkpoint.writes);
+    this.steps = checkpoint.steps;
+    this.preempted = checkpoint.preempted;
+    this.ran.length = checkpoint.ran;
+    if (checkpoint.ran > 0) this.ran[checkpoint.ran - 1] = checkpoint.last;
+    for (const [number, { logged, low, high, asleep, over }] of checkpoint.threads.entries()) {
+      const thread = this.threads[number] as Thread;
+      thread.log.length = logged;
+      Object.assign(thread, { low, high, asleep, over });
+    }
+    if (checkpoint.current === null) this.next = this.chosen(this.runnable(), null);
+    else this.preempt(checkpoint.current, this.othersThan(checkpoint.current));
+  }
+
+  /** Undoes the last writes, all but the first `writes`. */
+  private putBack(writes: number): void {
+    const { undo } = this;
+    while (undo.length > writes) {
+      const { words, index, value } = undo.pop() as Write;
       this.put(words, index, value);
     }
-    this.undo.length = 0;
-    return result;
   }
 
   private runThreads(): string | null {
-    this.next = null;
     for (;;) {
       const thread = this.next ?? this.pickAny();
       if (this.met) return null;
@@ -246,7 +295,13 @@ export class Explorer {
       this.met = true;
       return null;
     }
-    return ready[this.choices.choose(ready.length)] as Thread;
+    return this.chosen(ready, null);
+  }
+
+  /** One of these threads; `current` would have gone on. */
+  private chosen(threads: readonly Thread[], current: Thread | null): Thread {
+    if (threads.length === 1) return threads[0] as Thread;
+    return threads[this.choices.choose(threads.length, () => this.checkpoint(current))] as Thread;
   }
 
   private seenBefore(current: number): boolean {
@@ -271,16 +326,18 @@ export class Explorer {
     words: Int32Array,
     index: number,
     point: boolean,
-    perform: () => number,
+    perform: Perform,
+    a = 0,
+    b = 0,
   ): number {
     const thread = this.current;
-    if (thread === null) return perform();
+    if (thread === null) return perform(words, index, a, b);
     if (thread.cursor < thread.log.length) return thread.log[thread.cursor++] as number;
     if (point) this.schedulingPoint(thread, words, index);
     this.contention.note(words, index, thread.number, kind === "notify");
     // What a ghost step looks at is no operation of the thread.
     this.current = null;
-    const value = perform();
+    const value = perform(words, index, a, b);
     this.current = thread;
     record(thread, value);
     thread.cursor++;
@@ -315,14 +372,23 @@ export class Explorer {
       return;
     }
     if (this.preempted >= this.limits.preemptions) return;
-    const others = this.runnable().filter((other) => other !== thread);
+    const others = this.othersThan(thread);
     if (others.length === 0) return;
     if (this.seenBefore(thread.number)) throw MET;
-    const choice = this.choices.choose(others.length + 1);
-    if (choice === 0) return;
+    if (this.preempt(thread, others)) throw SUSPEND;
+  }
+
+  private othersThan(thread: Thread): Thread[] {
+    return this.runnable().filter((other) => other !== thread);
+  }
+
+  /** Shall another run before `thread` goes on? */
+  private preempt(thread: Thread, others: readonly Thread[]): boolean {
+    const next = this.chosen([thread, ...others], thread);
+    if (next === thread) return false;
     this.preempted++;
-    this.next = others[choice - 1] as Thread;
-    throw SUSPEND;
+    this.next = next;
+    return true;
   }
 
   private afterOperation(
@@ -396,12 +462,6 @@ export class Explorer {
   mark(name: string): void {
     this.seenMarks.add(name);
   }
-}
-
-function record(thread: Thread, value: number): void {
-  thread.log.push(value);
-  thread.low = mix(thread.low + 0x3c6ef372, value);
-  thread.high = mix(thread.high ^ 0x5bd1e995, value);
 }
 
 function attempt(action: () => void): string | null {

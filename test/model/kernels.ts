@@ -49,5 +49,6 @@ export function modelKernels(production: Production, memoryOf: () => Memory): Pa
         hashes[2 * i + 1] = load(pfns[i] as number, 1);
       }
     },
+    forgetBlock() {},
   };
 }

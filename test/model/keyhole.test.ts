@@ -5,12 +5,12 @@
  * migrator that moves it to the other node, or there and back. Frames: 2 or 4. Bounds: 3 preemptions; a frozen frame is
  * tried twice.
  */
-import { describe } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Scenario } from "./explorer.js";
-import type { Production } from "./loader.js";
-import { Ghosts, ghost, TinyMachine } from "./machine.js";
+import { type Edit, loadProduction, type Production } from "./loader.js";
+import { expectSafe, Ghosts, ghost, TinyMachine } from "./machine.js";
 import { Migrators } from "./migrator.js";
-import { type Build, mustFail, mustHold, mutant } from "./mutants.js";
+import { type Build, edit, lines, mustFail, mustHold, mutant } from "./mutants.js";
 
 const BOUNDS = { preemptions: 3 };
 const NODE = 1;
@@ -22,6 +22,8 @@ class Keyhole extends TinyMachine {
   private readonly migrators = new Migrators(this);
   /** Ghost: the node's number has a frame of a later generation. */
   private readonly replaced = new Ghosts(1);
+  /** Ghost: what the last look-up gave, + 3. */
+  private readonly found = new Ghosts(1);
 
   constructor(production: Production, framesShift = 0) {
     super(production, { framesShift, nodes: 2, guests: [1, 1], vcpus: [0, 1] });
@@ -33,7 +35,7 @@ class Keyhole extends TinyMachine {
   private isLive(): boolean {
     const { base, pageMapping, pageRef } = this.production;
     if (this.replaced.get(0) === 1) return false;
-    for (let pfn = 0; pfn < base.totalFrames(this.memory); pfn++) {
+    for (let pfn = 0; pfn < base.framesEnd(this.memory); pfn++) {
       if (pageMapping.readMapping(this.memory, pfn) !== this.keyed) continue;
       if (pageRef.pageRef(this.memory, pfn) !== 0) return true;
     }
@@ -53,6 +55,7 @@ class Keyhole extends TinyMachine {
     const { frames, keyhole } = this.production;
     const pfn = keyhole.getStableFrame(this.memory, NODE, this.keyed);
     ghost(() => {
+      this.found.set(0, pfn + 3);
       if (pfn === keyhole.KEYHOLE_STALE && this.isLive()) throw new Error("KEY-2: live, and stale");
       if (pfn >= 0) this.expectOurs(pfn);
     });
@@ -60,6 +63,14 @@ class Keyhole extends TinyMachine {
     ghost(() => this.expectOurs(pfn));
     frames.putPage(this.memory, pfn);
   };
+
+  /** What a look-up gave, and the node's frame and how often it moved, as the words say. */
+  end(): string {
+    const { keyhole, layout } = this.production;
+    const kpfn = this.memory.control[keyhole.stableWord(this.memory, NODE) + layout.STABLE_KPFN];
+    const frame = keyhole.namedFrame(this.memory, NODE);
+    return `found ${this.found.get(0) - 3}, frame ${frame}, kpfn ${kpfn}`;
+  }
 
   /** The last sharer writes: the frame is freed. */
   leave = () => this.vcpu(this.view(1), 0, "leave").store(0, 0, 11);
@@ -151,8 +162,7 @@ const MIGRATIONS = "  const migrations = readKpfn(memory, stable) + 1;\n";
 
 // The first check of the key cannot be caught: the second repeats it, and a frame that is not the node's costs
 // no more than a reference taken and put, or BUSY for a stranger's freeze. Nor can the old frame's key left
-// standing by moveStableFrame: the migrator frees the frame next, which clears it. The kernel's lock-and-unlock of the
-// frame after a match (O4) is left out: the migrator freezes the count, so a look-up that holds the frame keeps it.
+// standing by moveStableFrame: the migrator frees the frame next, which clears it.
 mustFail("keyhole", BOUNDS, [
   mutant("the key not checked again under the reference (H2)", anonymous, /KEY-1/, [
     KEYHOLE,
@@ -232,4 +242,90 @@ mustFail("keyhole", BOUNDS, [
     [KEYHOLE, MIGRATIONS, MIGRATIONS],
     [KEYHOLE, CLEAR, CLEAR + SET],
   ),
+]);
+
+/** The kernel's step after a match (O4): lock and unlock the frame, and look at the key once more. */
+const LOCKED: readonly Edit[] = [
+  edit(
+    KEYHOLE,
+    "        if (readMapping(memory, pfn) === key) return pfn;\n",
+    lines(
+      "        if (readMapping(memory, pfn) === key) {",
+      "          lockPage(memory, pfn);",
+      "          unlockPage(memory, pfn);",
+      "          if (readMapping(memory, pfn) === key) return pfn;",
+      "        }",
+      "",
+    ),
+  ),
+  edit(
+    KEYHOLE,
+    'import { putPage } from "./frames.js";\n',
+    lines(
+      'import { putPage } from "./frames.js";',
+      'import { lockPage, unlockPage } from "./page-lock.js";',
+      "",
+    ),
+  ),
+];
+
+/** A migrator that looks at the count, and leaves the frame to whoever got it meanwhile. */
+const COUNTED: readonly Edit[] = [
+  edit(
+    "migrate/migrate",
+    "return freezePage(memory, old, 1) ? MIGRATED : MIGRATE_PINNED;",
+    "return pageRef(memory, old) === 1 ? MIGRATED : MIGRATE_PINNED;",
+  ),
+  edit("migrate/migrate", "  mapcount,\n  REF_FROZEN,", "  mapcount,\n  pageRef,\n  REF_FROZEN,"),
+  edit(
+    "migrate/migrate",
+    "    unfreezePage(memory, old, 0);\n    freeFrame(memory, old);\n",
+    "    putPage(memory, old);\n",
+  ),
+];
+
+/** A look-up and a migrator, or two moves of one; every way in which they can end. */
+async function endsOf(times: number, ...edits: readonly Edit[]): Promise<string[]> {
+  const production = await loadProduction(...edits);
+  const machine = new Keyhole(production);
+  const seen = new Set<string>();
+  const threads = {
+    migrator: () => {
+      for (let time = 0; time < times; time++) machine.move();
+    },
+  };
+  const scenario = machine.against(threads);
+  const check = () => {
+    scenario.check();
+    seen.add(machine.end());
+  };
+  expectSafe({ ...scenario, check }, BOUNDS);
+  return [...seen].sort();
+}
+
+describe("the kernel's lock-and-unlock after a match (O4)", () => {
+  it("changes nothing where the migrator freezes: what can come of it is the same without", async () => {
+    // All that differs is why a frame was not moved: it was locked, not pinned.
+    const ends = await endsOf(1);
+    expect(ends.map((end) => end.replace(/, kpfn.*/, ""))).toEqual([
+      "found -2, frame 1",
+      "found 0, frame 0",
+      "found 0, frame 1",
+      "found 1, frame 1",
+    ]);
+    expect(await endsOf(1, ...LOCKED)).toEqual(ends);
+    expect(await endsOf(2, ...LOCKED)).toEqual(await endsOf(2));
+  });
+
+  mustHold(
+    "keeps what was found where the migrator only counts",
+    moves(2),
+    BOUNDS,
+    ...LOCKED,
+    ...COUNTED,
+  );
+});
+
+mustFail("where the migrator only counts", BOUNDS, [
+  { name: "a look-up without it", edits: COUNTED, build: moves(1), what: /KEY-1/ },
 ]);

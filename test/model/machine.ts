@@ -5,7 +5,7 @@
  * is stronger than "some value once written there". Freed frames are poisoned, so a use of one shows.
  */
 import { expect } from "vitest";
-import type { Memory } from "../../src/base/memory.js";
+import type { Memory, MemoryHost } from "../../src/base/memory.js";
 import { type Bounds, explorer, type Report, type Scenario, type Step } from "./explorer.js";
 import { CELLS, modelKernels } from "./kernels.js";
 import type { Production } from "./loader.js";
@@ -17,6 +17,8 @@ const PAGES_MAX = 8;
 export interface TinyOptions {
   readonly framesShift?: number;
   readonly nodes?: number;
+  /** Blocks of each node: 1. */
+  readonly blocksPerNode?: number;
   /** Pages of each guest. */
   readonly guests?: readonly number[];
   /** Guest of each vCPU. */
@@ -57,9 +59,10 @@ export class TinyMachine {
     const { base, frames, guest, vcpu } = production;
     const guests = options.guests ?? [1];
     const nodes = options.nodes ?? 1;
+    const perNode = options.blocksPerNode ?? 1;
     const sizes = {
       framesPerBlockShift: options.framesShift ?? 3,
-      blocks: nodes,
+      blocks: nodes * perNode,
       nodes,
       shards: 1,
       threads: options.threads ?? 6,
@@ -69,15 +72,15 @@ export class TinyMachine {
       stableNodes: 8,
     };
     const patience = { polls: 0, scanMs: options.scanMs ?? 1, faultMs: options.faultMs ?? 1 };
-    const blockNodes = Array.from({ length: nodes }, (_, nid) => nid);
+    const blockNodes = Array.from({ length: nodes * perNode }, (_, n) => Math.floor(n / perNode));
     const handle = base.createMemoryHandle(sizes, patience, blockNodes);
     this.memory = base.attachMemory(handle, 0, () => modelKernels(production, () => this.memory));
     this.pages = guests.flatMap((pages, id) =>
       Array.from({ length: pages }, (_, gfn): [number, number] => [id, gfn]),
     );
     this.last = new Int32Array(guests.length * PAGES_MAX * CELLS.length);
-    for (let block = 0; block < nodes; block++) frames.initBlock(this.memory, block);
-    for (let pfn = 0; pfn < base.totalFrames(this.memory); pfn++) this.poison(pfn);
+    for (let block = 0; block < nodes * perNode; block++) frames.initBlock(this.memory, block);
+    for (let pfn = 0; pfn < base.framesEnd(this.memory); pfn++) this.poison(pfn);
     for (const [id, pages] of guests.entries()) {
       guest.claimGuest(this.memory);
       guest.initGuest(this.memory, id, 512 * id, pages, id % nodes);
@@ -86,8 +89,13 @@ export class TinyMachine {
   }
 
   /** A view for a thread, with its private state fresh: call it inside the thread's body. */
-  view(thread: number): Memory {
-    return { ...this.memory, thread, guestMode: { sections: [], inside: false } };
+  view(thread: number, host: MemoryHost = this.memory.host): Memory {
+    return {
+      ...this.memory,
+      host,
+      thread,
+      guestMode: { sections: [], vcpus: new Set(), inside: false },
+    };
   }
 
   slot(guest: number, gfn: number): number {
@@ -190,7 +198,7 @@ export class TinyMachine {
   /** Checks what must hold at every moment; for Scenario.observe. */
   observe(step: Step): void {
     this.poisonFreed(step);
-    if (this.isCount(step.words, step.index)) checkPtes(this);
+    if (step.kind !== "load" && this.isCount(step.words, step.index)) checkPtes(this);
     const cell = this.cellOf(step.words, step.index);
     const intent = intents.get(step.thread);
     if (intent === undefined) return;
@@ -241,7 +249,7 @@ export class TinyMachine {
     if (words === this.memory.control) return null;
     const { blockLayout, blocks } = this.memory;
     const word = index - (blockLayout.framesBytes >>> 2);
-    if (word < 0 || !blocks.some((block) => block.words === words)) return null;
+    if (word < 0 || !blocks.some((block) => block?.words === words)) return null;
     const cell = CELLS.indexOf(word & 1023);
     return cell < 0 ? null : cell;
   }
@@ -249,7 +257,7 @@ export class TinyMachine {
   private poisonFreed(step: Step): void {
     if (step.kind !== "or") return;
     const { blockLayout, blocks, sizes } = this.memory;
-    const number = blocks.findIndex((block) => block.words === step.words);
+    const number = blocks.findIndex((block) => block?.words === step.words);
     const word = step.index - blockLayout.freeBitmap;
     if (number < 0 || word < 0 || word >= blockLayout.freeWords) return;
     const given = (step.words[step.index] as number) & ~step.value;
@@ -382,15 +390,17 @@ function nameWord(machine: TinyMachine, words: Int32Array, index: number): strin
   const { layout, blockLayout } = memory;
   if (!(words.buffer instanceof SharedArrayBuffer)) return "ghost";
   if (words !== memory.control) {
-    const block = memory.blocks.findIndex((candidate) => candidate.words === words);
+    const block = memory.blocks.findIndex((candidate) => candidate?.words === words);
     if (index < blockLayout.cold) {
       const field = ["ref", "lock", "mapcount", "mapping"][index & 3];
       return `frame ${(block << memory.sizes.framesPerBlockShift) | (index >>> 2)}.${field}`;
     }
     if (index < blockLayout.freeBitmap) return `frame ${index - blockLayout.cold}.index`;
-    if (index < blockLayout.freeCount) return `block ${block} free bits`;
+    if (index < blockLayout.isolated) return `block ${block} free bits`;
+    if (index < blockLayout.line) return `block ${block} isolated bits`;
     if (index * 4 < blockLayout.framesBytes) {
-      return `block ${block} ${index === blockLayout.freeCount ? "free count" : "hint"}`;
+      const field = ["free", "hint", "touched", "isolated"][index - blockLayout.line];
+      return `block ${block} ${field} count`;
     }
     const frame = (index * 4 - blockLayout.framesBytes) >>> 12;
     return `frame ${(block << memory.sizes.framesPerBlockShift) | frame} byte ${(index * 4) & 4095}`;

@@ -120,7 +120,9 @@ export class Traces {
     const { blockLayout, blocks } = this.machine.memory;
     const { PTE_SLEEPERS } = this.machine.production.layout;
     const ptes = this.machine.pages.map(([guest, gfn]) => this.machine.pte(guest, gfn));
-    const records = blocks.flatMap(({ words }) => [...words.subarray(0, blockLayout.cold)]);
+    const records = blocks.flatMap((block) => [
+      ...(block?.words.subarray(0, blockLayout.cold) ?? []),
+    ]);
     return [...ptes.map((pte) => pte & ~PTE_SLEEPERS), ...records];
   }
 

@@ -179,8 +179,8 @@ mustFail("page-ref", BOUNDS, [
       edit("mm/frames", "  clearMapping(memory, pfn);\n", ""),
       edit(
         "mm/frames",
-        "  countWord(words, freeCount, 1);",
-        "  clearMapping(memory, pfn);\n  countWord(words, freeCount, 1);",
+        "  countWord(words, line + BLOCK_FREE, 1);",
+        "  clearMapping(memory, pfn);\n  countWord(words, line + BLOCK_FREE, 1);",
       ),
     ],
     build: all,

@@ -75,7 +75,7 @@ function limboRefs(machine: TinyMachine): Map<number, number> {
   return refs;
 }
 
-/** At the end: REF-1, REF-4, FREE-1, MAP-1, no entry, lock or sleeper left, PTE-5 exact. */
+/** At the end: REF-1, REF-4, FREE-1, MAP-1, no entry, lock, drain or sleeper left, PTE-5 exact. */
 export function checkCounts(machine: TinyMachine, extra: ReadonlyMap<number, number>): void {
   const { base, layout } = machine.production;
   const { memory } = machine;
@@ -90,7 +90,7 @@ export function checkCounts(machine: TinyMachine, extra: ReadonlyMap<number, num
     throw new Error(`PTE-5: ${counted} counted at the end, ${maps.merged} with M`);
   }
   const limbo = limboRefs(machine);
-  for (let pfn = 0; pfn < base.totalFrames(memory); pfn++) {
+  for (let pfn = 0; pfn < base.framesEnd(memory); pfn++) {
     const mapped = maps.present.get(pfn) ?? 0;
     checkFrame(machine, pfn, mapped, mapped + (extra.get(pfn) ?? 0) + (limbo.get(pfn) ?? 0));
   }
@@ -99,10 +99,13 @@ export function checkCounts(machine: TinyMachine, extra: ReadonlyMap<number, num
     if (memory.control[word + layout.VCPU_SLEEPERS] !== 0)
       throw new Error("SHOOT-3: sleepers left");
   }
+  if (memory.control[memory.layout.engine + layout.ENGINE_DRAINS] !== 0) {
+    throw new Error("LIMBO-3: a drain that never ends");
+  }
 }
 
 function checkFrame(machine: TinyMachine, pfn: number, mapped: number, expected: number): void {
-  const { frames, layout } = machine.production;
+  const { frames, isolate, layout } = machine.production;
   const ref = record(machine, pfn, layout.RECORD_REF);
   if (ref !== expected) {
     throw new Error(`REF-1: frame ${pfn} has ref ${ref}, expected ${expected}`);
@@ -111,7 +114,9 @@ function checkFrame(machine: TinyMachine, pfn: number, mapped: number, expected:
   if (ref > 0 && mapcount !== mapped) {
     throw new Error(`REF-4: frame ${pfn} has mapcount ${mapcount}, expected ${mapped}`);
   }
-  if (frames.frameIsFree(machine.memory, pfn) !== (expected === 0)) {
+  const unused =
+    frames.frameIsFree(machine.memory, pfn) || isolate.frameIsIsolated(machine.memory, pfn);
+  if (unused !== (expected === 0)) {
     throw new Error(`FREE-1: the free bit of frame ${pfn} is wrong`);
   }
   const mapping = record(machine, pfn, layout.RECORD_MAPPING);

@@ -4,44 +4,67 @@
  */
 import { explorer } from "./explorer.js";
 
+// What the operations do. No closures: there are millions of operations.
+
+function read(words: Int32Array, index: number): number {
+  return words[index] as number;
+}
+
+function write(words: Int32Array, index: number, value: number): number {
+  explorer.write(words, index, value);
+  return value | 0;
+}
+
+function add(words: Int32Array, index: number, value: number): number {
+  const before = words[index] as number;
+  explorer.write(words, index, before + value);
+  return before;
+}
+
+function or(words: Int32Array, index: number, value: number): number {
+  const before = words[index] as number;
+  explorer.write(words, index, before | value);
+  return before;
+}
+
+function exchange(words: Int32Array, index: number, value: number): number {
+  const before = words[index] as number;
+  explorer.write(words, index, value);
+  return before;
+}
+
+function cas(words: Int32Array, index: number, expected: number, value: number): number {
+  const before = words[index] as number;
+  explorer.write(words, index, before === expected ? value : before);
+  return before;
+}
+
+function wake(words: Int32Array, index: number, count: number): number {
+  return explorer.wake(words, index, count);
+}
+
 export function loadWord(words: Int32Array, index: number): number {
-  return explorer.operation("load", words, index, true, () => words[index] as number);
+  return explorer.operation("load", words, index, true, read);
 }
 
 export function storeWord(words: Int32Array, index: number, value: number): void {
-  explorer.operation("store", words, index, true, () => {
-    explorer.write(words, index, value);
-    return value | 0;
-  });
-}
-
-function modify(
-  kind: string,
-  words: Int32Array,
-  index: number,
-  change: (before: number) => number,
-): number {
-  return explorer.operation(kind, words, index, true, () => {
-    const before = words[index] as number;
-    explorer.write(words, index, change(before));
-    return before;
-  });
+  explorer.operation("store", words, index, true, write, value);
 }
 
 export function addWord(words: Int32Array, index: number, value: number): number {
-  return modify("add", words, index, (before) => before + value);
+  return explorer.operation("add", words, index, true, add, value);
 }
 
 export function orWord(words: Int32Array, index: number, value: number): number {
-  return modify("or", words, index, (before) => before | value);
+  return explorer.operation("or", words, index, true, or, value);
 }
 
 export function exchangeWord(words: Int32Array, index: number, value: number): number {
-  return modify("exchange", words, index, () => value);
+  return explorer.operation("exchange", words, index, true, exchange, value);
 }
 
 export function casWord(words: Int32Array, index: number, expected: number, value: number): number {
-  return modify("cas", words, index, (before) => (before === expected ? value : before));
+  return explorer.operation("cas", words, index, true, cas, expected, value);
 }
 
 export function waitWord(
@@ -54,27 +77,20 @@ export function waitWord(
 }
 
 export function notifyWord(words: Int32Array, index: number, count: number): void {
-  explorer.operation("notify", words, index, true, () => explorer.wake(words, index, count));
+  explorer.operation("notify", words, index, true, wake, count);
 }
 
 /** Orders nothing; whoever reads the counter racily sees when it happens. */
 export function countWord(words: Int32Array, index: number, value: number): number {
-  return explorer.operation("count", words, index, true, () => {
-    const before = words[index] as number;
-    explorer.write(words, index, before + value);
-    return before;
-  });
+  return explorer.operation("count", words, index, true, add, value);
 }
 
 export function racyLoad(words: Int32Array, index: number): number {
-  return explorer.operation("racyLoad", words, index, true, () => words[index] as number);
+  return explorer.operation("racyLoad", words, index, true, read);
 }
 
 export function racyStore(words: Int32Array, index: number, value: number): void {
-  explorer.operation("racyStore", words, index, true, () => {
-    explorer.write(words, index, value);
-    return value | 0;
-  });
+  explorer.operation("racyStore", words, index, true, write, value);
 }
 
 export function racyLoadByte(): number {
@@ -86,14 +102,11 @@ export function racyStoreByte(): void {
 }
 
 export function plainLoad(words: Int32Array, index: number): number {
-  return explorer.operation("plainLoad", words, index, false, () => words[index] as number);
+  return explorer.operation("plainLoad", words, index, false, read);
 }
 
 export function plainStore(words: Int32Array, index: number, value: number): void {
-  explorer.operation("plainStore", words, index, false, () => {
-    explorer.write(words, index, value);
-    return value | 0;
-  });
+  explorer.operation("plainStore", words, index, false, write, value);
 }
 
 /** Statistics: no protocol reads them. */

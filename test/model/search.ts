@@ -1,13 +1,18 @@
 /** search - what the explorer remembers from one execution to the next. */
 
-/** Enumerates all sequences of choices: each run replays a prefix and takes the next branch at its end. */
-export class Choices {
-  private readonly taken: { index: number; last: number }[] = [];
+/**
+ * Enumerates all sequences of choices: each run makes those of the one before, up to the last that has another
+ * branch, and takes that branch. A run may begin at that choice, with what was noted there.
+ */
+export class Choices<Note> {
+  private readonly taken: { index: number; last: number; note: Note }[] = [];
   private position = 0;
 
-  choose(count: number): number {
+  choose(count: number, note: () => Note): number {
     if (count <= 1) return 0;
-    if (this.position === this.taken.length) this.taken.push({ index: 0, last: count - 1 });
+    if (this.position === this.taken.length) {
+      this.taken.push({ index: 0, last: count - 1, note: note() });
+    }
     return (this.taken[this.position++] as { index: number }).index;
   }
 
@@ -16,18 +21,28 @@ export class Choices {
     return this.position === this.taken.length;
   }
 
-  /** Moves on to the next sequence; false when there is none. */
-  advance(): boolean {
+  /** The next choice is the first. */
+  rewind(): void {
     this.position = 0;
-    for (let i = this.taken.length - 1; i >= 0; i--) {
-      const choice = this.taken[i] as { index: number; last: number };
+  }
+
+  /** What was noted at the next choice; null: it is to be made for the first time. */
+  checkpoint(): Note | null {
+    return this.taken[this.position]?.note ?? null;
+  }
+
+  /** Moves on to the next sequence, of which the last choice is the next; false when there is none. */
+  advance(): boolean {
+    for (;;) {
+      const choice = this.taken.at(-1);
+      if (choice === undefined) return false;
       if (choice.index < choice.last) {
         choice.index++;
-        this.taken.length = i + 1;
+        this.position = this.taken.length - 1;
         return true;
       }
+      this.taken.pop();
     }
-    return false;
   }
 }
 
@@ -35,16 +50,15 @@ export class Choices {
 export class Contention {
   /** Per word: bit t: thread t touched it; bit 15 + t: thread t wrote it; the sign: it is a scheduling point. */
   private readonly touched = new Map<Int32Array, Int32Array>();
+  /** The last words that were asked for, and their bits: most operations are on those of the one before. */
+  private words: Int32Array | null = null;
+  private masks: Int32Array | null = null;
   /** Words found contended by the execution under way; scheduling points from the next one on. */
   private readonly found: { masks: Int32Array; index: number }[] = [];
 
   note(words: Int32Array, index: number, thread: number, write: boolean): void {
-    if (!(words.buffer instanceof SharedArrayBuffer)) return;
-    let masks = this.touched.get(words);
-    if (masks === undefined) {
-      masks = new Int32Array(words.length);
-      this.touched.set(words, masks);
-    }
+    const masks = this.masksOf(words);
+    if (masks === null) return;
     const before = masks[index] as number;
     const after = before | (1 << thread) | (write ? 1 << (15 + thread) : 0);
     if (after === before) return;
@@ -53,9 +67,20 @@ export class Contention {
   }
 
   has(words: Int32Array, index: number): boolean {
-    const masks = this.touched.get(words);
-    if (masks === undefined) return !(words.buffer instanceof SharedArrayBuffer);
-    return (masks[index] as number) < 0;
+    const masks = this.masksOf(words);
+    return masks === null || (masks[index] as number) < 0;
+  }
+
+  /** Null: words outside shared memory. */
+  private masksOf(words: Int32Array): Int32Array | null {
+    if (words === this.words) return this.masks;
+    this.words = words;
+    this.masks = this.touched.get(words) ?? null;
+    if (this.masks === null && words.buffer instanceof SharedArrayBuffer) {
+      this.masks = new Int32Array(words.length);
+      this.touched.set(words, this.masks);
+    }
+    return this.masks;
   }
 
   /** Makes what was found scheduling points; false: nothing was. */

@@ -299,7 +299,7 @@ mustFail("shootdown", BOUNDS, [
   ]),
   mutant("nobody notified at a safepoint", (p) => stays(p, false), /deadlock/, [
     SHOOTDOWN,
-    "vcpuInside(seq));\n  notifySleepers(memory, vcpu);\n  return seq;",
+    "vcpuInside(seq));\n  notifySleepers(memory, vcpu);\n  // Whoever",
     "vcpuInside(seq));\n  return seq;",
   ]),
   mutant(

@@ -59,11 +59,17 @@ describe("options", () => {
   });
 
   it("have defaults, and small memories have small blocks", () => {
-    const { sizes, workers, blockNodes } = resolveOptions({});
+    const { sizes, workers, blocksPerNode } = resolveOptions({});
     expect({ workers, nodes: sizes.nodes, blocks: sizes.blocks }).toEqual({
       ...{ workers: true, nodes: 1, blocks: 1 },
     });
-    expect(blockNodes).toEqual([0]);
+    expect(blocksPerNode).toBe(1);
+    const roomy = resolveOptions({
+      nodes: 2,
+      memoryPerNode: 100 * MIB,
+      maxMemoryPerNode: 300 * MIB,
+    });
+    expect([roomy.blocksPerNode, roomy.sizes.blocks]).toEqual([2, 10]);
     const frames = (options: EngineOptions): number => {
       const { blocks, framesPerBlockShift } = resolveOptions(options).sizes;
       return blocks << framesPerBlockShift;
@@ -87,6 +93,7 @@ describe("knobs", () => {
     pagesToScan: ["pages_to_scan", 0, 2 ** 31 - 1],
     sleepMillisecs: ["sleep_millisecs", 0, 2 ** 31 - 1],
     maxPageSharing: ["max_page_sharing", 2, 2 ** 31 - 1],
+    mergeAcrossNodes: ["merge_across_nodes", 0, 1],
   };
 
   it.each(Object.entries(RANGES))(

@@ -6,7 +6,7 @@
  * when their frame moves, and looks at some more frames for each plan.
  */
 import { MAPPING_TAG_KSM, mappingId, mappingTag } from "../../base/layout.js";
-import { isFrame, type Memory, nodeOf, totalFrames } from "../../base/memory.js";
+import { framesEnd, isFrame, type Memory, nodeOf } from "../../base/memory.js";
 import { NONE, type Pfn, type StableId } from "../../base/units.js";
 import { namedFrame } from "../../mm/keyhole.js";
 import { readMapping } from "../../mm/page-mapping.js";
@@ -57,7 +57,7 @@ function sharedNode(memory: Memory, pfn: Pfn): StableId {
 /** Looks at the next frames, of all shares: there may be few merged ones, and each migrator wants some. */
 function search(memory: Memory, planner: Planner): void {
   const { chance, shared, sharedSeen } = planner;
-  const frames = totalFrames(memory);
+  const frames = framesEnd(memory);
   for (let looks = Math.min(SEARCHED, frames); looks > 0; looks--) {
     const stable = sharedNode(memory, planner.chaosNext);
     planner.chaosNext = (planner.chaosNext + 1) % frames;
@@ -89,7 +89,7 @@ function takeShared(memory: Memory, planner: Planner): Pfn {
 /** A used frame of this migrator's share at random; NONE: none was near. */
 function randomUsed(memory: Memory, planner: Planner): Pfn {
   const { chance, share, shares } = planner;
-  const own = Math.ceil(totalFrames(memory) / shares);
+  const own = Math.ceil(framesEnd(memory) / shares);
   let pfn: Pfn = NONE;
   for (let draw = 0; draw < DRAWS; draw++) {
     pfn = nextBelow(chance, own) * shares + share;

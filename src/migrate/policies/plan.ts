@@ -6,9 +6,10 @@
  * it is, and one of them gets it in a later lap.
  */
 import { MAPPING_NOBODY } from "../../base/layout.js";
-import { isFrame, type Memory, nodeOf, totalFrames } from "../../base/memory.js";
+import { framesEnd, isFrame, type Memory, nodeOf } from "../../base/memory.js";
 import type { Nid, Pfn, StableId } from "../../base/units.js";
-import { freeFrames, nodeFrames } from "../../mm/frames.js";
+import { freeFrames } from "../../mm/frames.js";
+import { nodeFrames } from "../../mm/isolate.js";
 import { readMapping } from "../../mm/page-mapping.js";
 import { mapcount } from "../../mm/page-ref.js";
 import { BATCH_FRAMES, type MigrationBatch, type Tally } from "../batch.js";
@@ -101,7 +102,7 @@ export function isUsed(memory: Memory, pfn: Pfn): boolean {
 /** The frame after `pfn` in this migrator's share; beyond the last it is the share's first. */
 export function nextInShare(memory: Memory, planner: Planner, pfn: Pfn): Pfn {
   const next = pfn + planner.shares;
-  return next < totalFrames(memory) ? next : planner.share;
+  return next < framesEnd(memory) ? next : planner.share;
 }
 
 /** Moves what is planned, a batch for each node; adds what each frame came to to `tally`. */
