@@ -22,7 +22,7 @@
  *   MIGRATE-4  a stable node never looks stale: its look-ups find the old frame, a frozen one, or the new one.
  * ORDER   pte.cas, seq.bump, ref.freeze, kpfn.flip, moved.mark, pte.finish
  * LOCKS   page locks of old frames and of new ones, by trylock
- * MODEL   test/model/migrate.test.ts
+ * MODEL   test/model/migrate.test.ts, test/model/migrate-rivals.test.ts
  * LINUX   migrate_pages_batch, migrate_folio_unmap, folio_migrate_mapping, remove_migration_ptes.
  */
 import {
