@@ -48,7 +48,7 @@ describe("the text of a stress", () => {
                 not moved: 1,234 pinned, 1 no_frame, 1,234 raced, 1,234 timeout
       blocks    1,234 blocks taken away, 1,234 added; 1 change refused for the moment
       checked   0 mismatches; 15 of 15 audits clean
-      memory    1 KiB resident after a quarter of the time, 1 KiB at the end
+      memory    1 KiB resident at most in the first quarter, 1 KiB in the last
       plan      seed 7, SHA-256 0123456789abcdef...
       "
     `);

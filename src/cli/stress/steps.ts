@@ -7,8 +7,12 @@ import type { Step } from "./plan.js";
 
 /** What an unmerge may be refused with while guests run; it may be repeated then. */
 const UNMERGE_REFUSALS: readonly string[] = ["ENOMEM", "PAGEFOLD_VCPU_STUCK"];
-/** What a change of blocks may be refused with: a pin, a busy machine, and guests that have taken the room. */
+/**
+ * What a change of blocks may be refused with: a pin, a busy machine, guests that have taken the room, and the policy
+ * compact, which has taken the block away already.
+ */
 const BLOCK_REFUSALS: readonly string[] = [
+  "PAGEFOLD_BAD_OPTION",
   "PAGEFOLD_BLOCK_BUSY",
   "PAGEFOLD_THREAD_STUCK",
   "PAGEFOLD_NO_ROOM",
@@ -79,7 +83,7 @@ export class Stepper {
   }
 
   async #replaceBlock(pick: number): Promise<void> {
-    const blocks = this.#engine.blocks();
+    const blocks = this.#engine.blocks().filter(({ state }) => state === "online");
     const { block, node } = blocks[pick % blocks.length] as BlockStats;
     await this.#engine.offlineBlock(block);
     await this.#engine.addBlock(node);

@@ -46,7 +46,10 @@ export interface StressResult {
   readonly blocks: Stats["blocks"];
   readonly checks: { readonly done: number; readonly clean: number };
   readonly mismatches: number;
-  /** Resident bytes of this process: when a quarter of the time had gone, and at the end. */
+  /**
+   * Resident bytes of this process, the most in the first quarter of the time, and in the last: in between they go up
+   * and down with the blocks that there are. null: it is not known how much a quarter is.
+   */
   readonly rss: { readonly quarter: number | null; readonly end: number };
   readonly failure: Failure | null;
   /** Of a failure: the last events, and the machine as it was found. */
@@ -100,7 +103,7 @@ class Stress {
   readonly #failed: Promise<never>;
   #fail: (error: unknown) => void = () => {};
   #mismatches = 0;
-  #quarter: number | null = null;
+  #rss = { quarter: 0, end: 0 };
 
   constructor(engine: Engine, plan: Plan, reporter: Reporter, signal: AbortSignal) {
     this.#engine = engine;
@@ -254,10 +257,7 @@ class Stress {
   }
 
   #tell(): void {
-    const { seconds } = this.#plan;
-    if (this.#quarter === null && seconds > 0 && this.#seconds >= seconds / 4) {
-      this.#quarter = process.memoryUsage.rss();
-    }
+    this.#noteMemory();
     const { writes, reads, pins } = this.#crowd.performance;
     const { counters, migrations } = this.#engine.stats();
     this.#reporter.rates = this.#rates.since([
@@ -267,6 +267,13 @@ class Stress {
       ["moves", migrations.succeeded],
     ]);
     void this.#crowd.order("tell");
+  }
+
+  #noteMemory(): void {
+    const { seconds } = this.#plan;
+    const rss = process.memoryUsage.rss();
+    if (this.#seconds <= seconds / 4) this.#rss.quarter = Math.max(this.#rss.quarter, rss);
+    if (this.#seconds >= (seconds * 3) / 4) this.#rss.end = Math.max(this.#rss.end, rss);
   }
 
   /** Stops what can be stopped, so that the machine is found as the failure left it. */
@@ -301,7 +308,7 @@ class Stress {
       blocks,
       checks: { ...this.#checks },
       mismatches: this.#mismatches,
-      rss: { quarter: this.#quarter, end: process.memoryUsage.rss() },
+      rss: { quarter: this.#rss.quarter || null, end: this.#rss.end || process.memoryUsage.rss() },
       failure,
       wreck:
         failure === null

@@ -93,5 +93,5 @@ function checkedLines({ checks, mismatches }: StressDocument): string[] {
 
 function memoryLines({ rss_bytes: { quarter, end } }: StressDocument): string[] {
   if (quarter === null) return [`${size(end)} resident at the end`];
-  return [`${size(quarter)} resident after a quarter of the time, ${size(end)} at the end`];
+  return [`${size(quarter)} resident at most in the first quarter, ${size(end)} in the last`];
 }
