@@ -45,7 +45,7 @@ describe("a quick run", () => {
   beforeAll(() => {
     run = bench("--quick", "--json", file);
     document = JSON.parse(fs.readFileSync(file, "utf8"));
-  });
+  }, 60_000);
 
   it("succeeds, and no row is void", () => {
     expect(run.stderr).toBe("");
