@@ -23,7 +23,8 @@ export const ERROR_CODES = {
   PAGEFOLD_BAD_WASM: "the kernels cannot run here, or were not built",
   PAGEFOLD_INVARIANT: "an invariant of pagefold is broken: a bug",
   EINVAL: "a knob was given a value it does not accept",
-  EBUSY: "the knob cannot change while pages are merged",
+  EBUSY:
+    "the knob cannot change while pages are merged, or a frame that is unmerged is moved again and again",
   ENOMEM: "unmerging needs more frames than are free",
 } as const;
 

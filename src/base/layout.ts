@@ -8,7 +8,7 @@
  *     | scratch per thread | frames |
  *   control (one)
  *     | engine | knobs | shards | migrations | threads | blocks | guests | vcpus | tlb tags | chunk owners |
- *     | ptes | items | bitmaps | stable nodes |
+ *     | ptes | items | bitmaps | moved | stable nodes |
  *
  * Letters: A atomic; L frame's page lock; K ksmd's shard only; C constant after creation.
  */
@@ -188,6 +188,7 @@ export const KNOB_RUN = 0;
 export const KNOB_PAGES_TO_SCAN = 1;
 export const KNOB_SLEEP_MILLISECS = 2;
 export const KNOB_MAX_PAGE_SHARING = 3;
+export const KNOB_MERGE_ACROSS_NODES = 4;
 export const KNOB_WORDS = LINE_WORDS;
 
 // shard: scan state and counters of one ksmd                                       K, read by anybody
@@ -212,6 +213,7 @@ export const SHARD_FREE_NODE = 17; //       first free stable node + 1
 export const SHARD_NEXT_NODE = 18; //       first stable node never used
 export const SHARD_SKIPPED_GUESTS = 19; //  harvests given up since creation
 export const SHARD_STUCK_VCPU = 20; //      the vCPU that caused the last of them + 1
+export const SHARD_MIGRATE_LIST = 21; //    first stable node that waits for its place + 1
 export const SHARD_WORDS = LINE_WORDS;
 // the same shard's counters that outgrow 32 bits (float64)
 export const WIDE_PAGES_SCANNED = 0;
@@ -292,7 +294,7 @@ export const ITEM_NEXT = 3; //     STABLE: next sharer + 1; UNSTABLE: next conte
 export const ITEM_WORDS = 4;
 //    31 ............................ 8 7 .. 4 3 2 0
 //   +---------------------------------+------+-+---+
-//   |    stable node (STABLE only)    |  0   |T| s |    T: the hash is that of the page, until a harvest
+//   | STABLE: the node; T: the tree   |  0   |T| s |    T: the hash is that of the page, until a harvest
 //   +---------------------------------+------+-+---+       sees D
 export const ITEM_UNSEEN = 0;
 export const ITEM_VOLATILE = 1;
@@ -302,28 +304,51 @@ export const ITEM_TRUSTED = 8;
 const ITEM_STATE_MASK = 7;
 const ITEM_NODE_SHIFT = 8;
 
-export function makeItemState(state: number, stable: number): number {
-  return (stable << ITEM_NODE_SHIFT) | state;
+/** `number` is the stable node of a STABLE item, the tree of one with a trusted hash, else 0. */
+export function makeItemState(state: number, number: number): number {
+  return (number << ITEM_NODE_SHIFT) | state;
 }
 
 export function itemState(word: number): number {
   return word & ITEM_STATE_MASK;
 }
 
-export function itemNode(word: number): number {
+export function itemNumber(word: number): number {
   return word >>> ITEM_NODE_SHIFT;
 }
 
 // stable node: record of one merged frame                      32 bytes: with the items, below 64 bytes a page
 export const STABLE_KPFN = 0; //      A   frame and migrations
-export const STABLE_STATE = 1; //     K   generation << 1 | live
+export const STABLE_STATE = 1; //     K   see below
 export const STABLE_FIRST = 2; //     L+K first sharer (slot + 1)
 export const STABLE_LENGTH = 3; //    K   sharers
-export const STABLE_NEXT_DUP = 4; //  K   ring of the nodes with this content; free: next free + 1
+export const STABLE_NEXT_DUP = 4; //  K   ring of the nodes with this content, or migrate list; free: next free + 1
 export const STABLE_PREV_DUP = 5; //  K
 export const STABLE_HASH_LOW = 6; // K   the high word is in every sharer's item
 export const STABLE_SIBLING = 7; //   K   front only: next content of the same hash
 export const STABLE_WORDS = 8;
+//    31 .......... 14 13 ..... 8  7  6 ........ 1  0
+//   +----------------+----------+--+-------------+--+
+//   |       0        |   tree   |L | generation  |V |    V live, L on the migrate list
+//   +----------------+----------+--+-------------+--+
+export const STABLE_LIVE = 1;
+export const STABLE_LISTED = 128;
+const STABLE_GENERATION_SHIFT = 1;
+const STABLE_TREE_SHIFT = 8;
+const STABLE_TREE_MASK = 63;
+
+export function makeStableState(generation: number, tree: number, flags: number): number {
+  const bits = (generation & GENERATION_MASK) << STABLE_GENERATION_SHIFT;
+  return (tree << STABLE_TREE_SHIFT) | bits | flags;
+}
+
+export function stableGeneration(state: number): number {
+  return (state >>> STABLE_GENERATION_SHIFT) & GENERATION_MASK;
+}
+
+export function stableTree(state: number): number {
+  return (state >>> STABLE_TREE_SHIFT) & STABLE_TREE_MASK;
+}
 
 // ---------------------------------------------------------------------------------------------
 // sizes
@@ -365,6 +390,7 @@ export interface ControlLayout {
   readonly pending: number;
   readonly hot: number;
   readonly visit: number;
+  readonly moved: number;
   readonly stable: number;
   readonly words: number;
 }
@@ -399,6 +425,7 @@ export function controlLayout(sizes: Sizes): ControlLayout {
     pending: region(bitmap),
     hot: region(bitmap),
     visit: region(bitmap),
+    moved: region(bitmap),
     stable: region(sizes.stableNodes * STABLE_WORDS),
     words: alignUp(next, WASM_PAGE_SIZE / 4),
   };

@@ -157,6 +157,11 @@ function sharedMemory(bytes: number): SharedMemory {
   }
 }
 
+/** Words that threads share, all 0, of no engine. */
+export function createSharedWords(words: number): Int32Array {
+  return new Int32Array(sharedMemory(words * 4).buffer, 0, words);
+}
+
 /** Builds the view of thread `thread`; `createKernels` gets the blocks of this view. */
 export function attachMemory(
   handle: MemoryHandle,

@@ -3,7 +3,7 @@
  */
 import { availableParallelism, totalmem } from "node:os";
 import { PAGE_SIZE } from "../base/units.js";
-import type { CheckReport, Engine, HistogramRow, Report, Stats } from "../index.js";
+import type { CheckReport, Engine, HistogramRow, Policy, Report, Stats } from "../index.js";
 import type { Merged } from "./merging.js";
 import type { RunOptions } from "./options.js";
 import { version } from "./package.js";
@@ -26,6 +26,8 @@ export interface GuestRow {
   readonly zero_pages: number;
   /** The part of saved_bytes that they are. */
   readonly saved_zero_bytes: number;
+  /** Pages whose frame lies on another node than the guest's. */
+  readonly remote_pages: number;
   /** Pages of a process that were gone when they were to be read. */
   readonly unreadable_pages: number;
 }
@@ -35,6 +37,9 @@ export interface Progress {
   load_seconds: number | null;
   readonly merged: Merged;
   verify_seconds: number | null;
+  /** Resident bytes of this process: all loaded and nothing merged; merged and compacted, and not verified. */
+  rss_before_bytes: number | null;
+  rss_after_bytes: number | null;
   interrupted: boolean;
   /** By source: pages that could not be read. */
   unreadable: readonly number[];
@@ -60,8 +65,21 @@ export interface RunDocument {
     readonly frames_total: number;
     readonly frames_used: number;
     readonly frames_free: number;
+    readonly blocks: number;
+    /** Pages of the guests of this node, and those of them whose frame lies on another. */
+    readonly pages: number;
+    readonly remote_pages: number;
   }[];
   readonly frames: Stats["frames"];
+  readonly migrations: Stats["migrations"];
+  readonly memory: {
+    /** Of free frames that had been in use: what is written next gets it. */
+    readonly reusable_bytes: number;
+    /** Given back to the system. */
+    readonly released_bytes: number;
+    readonly rss_before_bytes: number | null;
+    readonly rss_after_bytes: number | null;
+  };
   /** Seconds of what was done, null for what was not done to the end. */
   readonly timing: {
     readonly load_seconds: number | null;
@@ -80,6 +98,9 @@ export interface RunDocument {
     readonly nodes: number;
     readonly memory_per_node: number;
     readonly max_page_sharing: number;
+    readonly merge_across_nodes: 0 | 1;
+    readonly migrators: number;
+    readonly policies: readonly Policy[];
     readonly passes: number | null;
     readonly seconds: number | null;
     /** null: flat out. */
@@ -103,6 +124,8 @@ interface Findings {
   readonly notes: readonly string[];
   readonly options: RunOptions;
   readonly progress: Progress;
+  /** Bytes that each node had from the start. */
+  readonly memoryPerNode: number;
 }
 
 /** Puts together what the engine counted and what the run noted. */
@@ -113,10 +136,11 @@ export function buildDocument({
   notes,
   options,
   progress,
+  memoryPerNode,
 }: Findings): RunDocument {
   const { load_seconds, verify_seconds, interrupted, verify, check } = progress;
   const { settled, ...merging } = progress.merged;
-  const { counters, nodes, frames, busyMs } = engine.stats();
+  const { counters, frames, busyMs, migrations, memory } = engine.stats();
   const perSecond = (pages: number) => (busyMs > 0 ? pages / (busyMs / 1000) : null);
   const guests = guestRows(engine, report, sources, progress.unreadable);
   const sum = (of: "pages" | "zero_pages" | "saved_zero_bytes" | "unreadable_pages") =>
@@ -135,13 +159,15 @@ export function buildDocument({
     guests,
     counters,
     histogram: report.histogram,
-    nodes: nodes.map(({ node, total, used, free }) => ({
-      node,
-      frames_total: total,
-      frames_used: used,
-      frames_free: free,
-    })),
+    nodes: nodeRows(engine, guests),
     frames,
+    migrations,
+    memory: {
+      reusable_bytes: memory.reusableBytes,
+      released_bytes: memory.releasedBytes,
+      rss_before_bytes: progress.rss_before_bytes,
+      rss_after_bytes: progress.rss_after_bytes,
+    },
     timing: {
       load_seconds,
       ...merging,
@@ -153,8 +179,11 @@ export function buildDocument({
     check: check === null ? "skipped" : check.clean ? "clean" : "failed",
     options: {
       nodes: options.nodes,
-      memory_per_node: (nodes[0]?.total ?? 0) * PAGE_SIZE,
+      memory_per_node: memoryPerNode,
       max_page_sharing: options.maxPageSharing,
+      merge_across_nodes: options.mergeAcrossNodes,
+      migrators: options.migrators,
+      policies: options.policies,
       passes: options.passes,
       seconds: options.seconds,
       pages_to_scan: options.sleepMillisecs === 0 ? null : options.pagesToScan,
@@ -167,6 +196,24 @@ export function buildDocument({
     versions: { pagefold: version(), node: process.versions.node, v8: process.versions.v8 },
     machine: { cpus: availableParallelism(), memory_bytes: totalmem() },
   };
+}
+
+function nodeRows(engine: Engine, guests: readonly GuestRow[]): RunDocument["nodes"] {
+  const blocks = engine.blocks();
+  return engine.stats().nodes.map(({ node, total, used, free }) => {
+    const own = guests.filter((guest) => guest.node === node);
+    const sum = (of: "pages" | "remote_pages"): number =>
+      own.reduce((all, guest) => all + guest[of], 0);
+    return {
+      node,
+      frames_total: total,
+      frames_used: used,
+      frames_free: free,
+      blocks: blocks.filter((block) => block.node === node).length,
+      pages: sum("pages"),
+      remote_pages: sum("remote_pages"),
+    };
+  });
 }
 
 function guestRows(
@@ -191,6 +238,7 @@ function guestRows(
       saved_bytes: guest.saved_bytes,
       zero_pages: guest.zero_pages,
       saved_zero_bytes: guest.zero_pages_sharing * PAGE_SIZE,
+      remote_pages: guest.remote_pages,
       unreadable_pages: unreadable[i] ?? 0,
     };
   });

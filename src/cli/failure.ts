@@ -5,6 +5,7 @@ import { PagefoldError } from "../base/errors.js";
 import { BadInput, isBadInput, reasonOf } from "./bad-input.js";
 import { printable } from "./printable.js";
 
+export const DONE = 0;
 export const FAILED = 1;
 const BAD_INPUT = 2;
 

@@ -15,6 +15,7 @@ Examples:
   pagefold run                    four Node processes, started for it
   pagefold run pid:1234 pid:5678  your processes; they are only read
   pagefold run a.img b.img --json --output result.json
+  pagefold stress --seconds 600   does the engine keep every byte, here?
 
 ${EXIT_HELP}`;
 
@@ -36,5 +37,20 @@ that of --output.
 Pages are loaded and merged until nothing changes any more. Then each is read
 back through a vCPU and compared with its source: read again, or for a process
 with a copy kept as it was read.
+
+${EXIT_HELP}`;
+
+export const STRESS_HELP = `
+Guests on all nodes write, read and pin pages of a few contents, from a vCPU
+each on different nodes. Meanwhile ksmd merges, everything and regions are
+unmerged, knobs are switched, and frames are moved between nodes. Every word
+of a page tells which page and version it belongs to; each read is checked.
+
+It goes in rounds. At the end of each everybody pauses, every page is read, and
+the engine is audited. It fails at the first wrong byte, at an audit that finds
+anything, and if somebody had nothing to do.
+
+The same seed and options make the same plan (plan_digest); how threads
+interleave is new each time.
 
 ${EXIT_HELP}`;

@@ -1,7 +1,7 @@
 /**
  * options - what `pagefold run` was asked to do.
  */
-import type { HashName, KernelImplementation } from "../index.js";
+import type { HashName, KernelImplementation, Knobs, Policy } from "../index.js";
 
 export interface RunOptions {
   /** As the user wrote them; none: the memory of processes that pagefold starts. */
@@ -10,7 +10,11 @@ export interface RunOptions {
   readonly nodes: number;
   /** Bytes; null: what the sources need and an eighth. */
   readonly memoryPerNode: number | null;
+  readonly migrators: number;
+  /** What migrators do by themselves, and what is done when merging has settled; there are migrators for it. */
+  readonly policies: readonly Policy[];
   readonly maxPageSharing: number;
+  readonly mergeAcrossNodes: Knobs["mergeAcrossNodes"];
   /** null: until settled. */
   readonly passes: number | null;
   /** Merging ends after so long at the latest; null: no limit. */

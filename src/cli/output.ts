@@ -7,8 +7,8 @@ import { BadInput, reasonOf } from "./bad-input.js";
 import type { Source } from "./sources/source.js";
 
 /** Refuses what cannot be written, before anything is done. Throws BadInput. */
-export function checkWritable(path: string): void {
-  const thing = `--output ${path === "" ? '""' : path}`;
+export function checkWritable(flag: string, path: string): void {
+  const thing = `${flag} ${path === "" ? '""' : path}`;
   if (path === "" || path.endsWith("/")) {
     throw new BadInput(thing, "is not the name of a file", "name a file");
   }
@@ -24,7 +24,8 @@ export function checkWritable(path: string): void {
   if (stats?.isDirectory()) throw new BadInput(thing, "is a directory", "name a file");
   // Opening a pipe waits for a reader, and nothing would hear a signal meanwhile.
   if (stats?.isFIFO() || stats?.isSocket()) {
-    throw new BadInput(thing, "is a pipe or a socket", "leave --output out, and write > there");
+    const mend = flag === "--output" ? "leave --output out, and write > there" : "name a file";
+    throw new BadInput(thing, "is a pipe or a socket", mend);
   }
 }
 

@@ -18,6 +18,13 @@ interface Placement {
 /** An engine has so many vCPUs, and each guest needs one. */
 const GUESTS_MAX = 2 ** 14;
 
+/** Blocks of a node at least, where they are not too small: memory goes back to the system in whole ones. */
+const BLOCKS_PER_NODE = 16;
+/** Blocks of all nodes, about: each costs every thread some memory. */
+const BLOCKS_MAX = 128;
+const BLOCK_BYTES_MIN = 2 ** 20;
+const BLOCK_BYTES_MAX = 64 * 2 ** 20;
+
 /** Bytes of tables for each page, about: its pte, item and stable node, and a frame's record. */
 const TABLE_BYTES = 96;
 
@@ -48,6 +55,13 @@ export function placeSources(
       ? Math.min(needed + Math.ceil(needed / 8), most)
       : askedPages(asked, nodes, total, most);
   return { nodes: placed, memoryPerNode: perNode * PAGE_SIZE, guestBytes: total * PAGE_SIZE };
+}
+
+/** Bytes of a block of nodes with so much memory. */
+export function blockBytesFor(memoryPerNode: number, nodes: number): number {
+  const wanted = memoryPerNode * Math.max(1 / BLOCKS_PER_NODE, nodes / BLOCKS_MAX);
+  const bytes = 2 ** Math.floor(Math.log2(wanted));
+  return Math.min(BLOCK_BYTES_MAX, Math.max(BLOCK_BYTES_MIN, bytes));
 }
 
 /** Refuses what would drive the machine into swapping, or into its OOM killer. */

@@ -3,12 +3,12 @@
  * was found. While it does, it tells a view what it is at.
  */
 import { PAGE_SIZE } from "../base/units.js";
-import { createEngine, type Engine, type EngineGuest } from "../index.js";
+import { createEngine, type Engine, type EngineGuest, type Policy } from "../index.js";
 import { buildDocument, type Progress, type RunDocument } from "./document.js";
 import { memoryLeft } from "./memory-left.js";
 import { merge } from "./merging.js";
 import type { RunOptions } from "./options.js";
-import { placeSources } from "./placement.js";
+import { blockBytesFor, placeSources } from "./placement.js";
 import { printable } from "./printable.js";
 import type { Loaded } from "./programs/load.js";
 import { openSum } from "./programs/progress-channel.js";
@@ -20,6 +20,9 @@ import type { Source } from "./sources/source.js";
 
 const LOAD = new URL("./programs/load.js", import.meta.url);
 const VERIFY = new URL("./programs/verify.js", import.meta.url);
+
+/** Passes that find everything that is left, when nothing is moved any more. */
+const LAST_PASSES = 2;
 
 export interface Outcome {
   readonly document: RunDocument;
@@ -43,16 +46,20 @@ export async function runSources(
   const engine = await createEngine({
     nodes: options.nodes,
     memoryPerNode,
+    blockBytes: blockBytesFor(memoryPerNode, options.nodes),
     maxGuestBytes: guestBytes,
     maxGuests: sources.length,
     maxVcpus: sources.length,
-    // This one, ksmd and the nodes.
-    maxThreads: options.nodes + 2,
+    migrators: options.migrators,
+    // This one, ksmd, the nodes and the migrators.
+    maxThreads: options.nodes + options.migrators + 2,
+    collectGarbage: true,
     kernels: options.kernels,
     hash: options.hash,
-    ksm: { maxPageSharing: options.maxPageSharing },
+    ksm: { maxPageSharing: options.maxPageSharing, mergeAcrossNodes: options.mergeAcrossNodes },
   });
   try {
+    const perNode = (engine.stats().nodes[0]?.total ?? 0) * PAGE_SIZE;
     sources.forEach(({ name, pages }, i) => {
       engine.createGuest({ name, bytes: pages * PAGE_SIZE, node: nodes[i] as number });
     });
@@ -61,7 +68,9 @@ export async function runSources(
       const run = new Run(engine, sources, options, reporter, signal);
       const progress = await run.run();
       const report = await engine.report();
-      const document = buildDocument({ engine, report, sources, notes, options, progress });
+      const document = buildDocument({
+        ...{ engine, report, sources, notes, options, progress, memoryPerNode: perNode },
+      });
       return { document, complaints: run.complaints };
     } finally {
       reporter.end();
@@ -82,6 +91,8 @@ class Run {
       settle_seconds: null,
     },
     verify_seconds: null,
+    rss_before_bytes: null,
+    rss_after_bytes: null,
     interrupted: false,
     unreadable: [],
     verify: null,
@@ -101,18 +112,43 @@ class Run {
     try {
       signal.throwIfAborted();
       await this.load();
+      progress.rss_before_bytes = process.memoryUsage.rss();
+      await this.follow(this.policies);
       await this.merge();
       await engine.ksm.set({ run: 0 }, { signal });
+      await this.compact();
+      progress.rss_after_bytes = process.memoryUsage.rss();
       if (this.options.verify) await this.verify();
+      await this.follow([]);
       this.reporter.begin("auditing", 0);
       progress.check = await engine.check({ signal });
       for (const problem of progress.check.problems) this.complaints.push(`check: ${problem}`);
     } catch (error) {
       if (!signal.aborted) throw error;
       progress.interrupted = true;
+      await this.follow([]);
       await engine.ksm.set({ run: 0 });
     }
     return progress;
+  }
+
+  /** What migrators do all of the time. */
+  private get policies(): readonly Policy[] {
+    return this.options.policies.filter((policy) => policy !== "compact");
+  }
+
+  private async follow(policies: readonly Policy[]): Promise<void> {
+    if (this.policies.length > 0) await this.engine.setPolicies(policies);
+  }
+
+  /** Gives back the memory of blocks that the others have room for; other policies pause meanwhile. */
+  private async compact(): Promise<void> {
+    const { engine, options, signal } = this;
+    if (!options.policies.includes("compact")) return;
+    await this.follow([]);
+    this.reporter.begin("compacting", 0);
+    await engine.compact({ signal });
+    await this.follow(this.policies);
   }
 
   /** Pages of all sources. */
@@ -136,6 +172,11 @@ class Run {
     const { engine, options, progress, signal } = this;
     this.reporter.beginMerging(this.pages);
     await merge(engine, options, progress.merged, signal);
+    if (this.policies.length === 0 || !progress.merged.settled) return;
+    // Pages whose frames migrators had in hand at the end have been left to a later pass.
+    await this.follow([]);
+    await engine.ksm.scan(LAST_PASSES, { signal });
+    await this.follow(this.policies);
   }
 
   private async verify(): Promise<void> {

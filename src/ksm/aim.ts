@@ -36,6 +36,7 @@ import { hashHigh, hashIsTrusted, hashLow } from "./item.js";
 import { comparePages, heldByUsAlone, MERGED, type MergeOutcome, moveOntoNode } from "./merge.js";
 import type { Shard } from "./shard.js";
 import { frameOfNode, hasRoom, settleFront } from "./stable.js";
+import { treeOfFrame } from "./tree.js";
 
 /** A smaller batch has too little to wait for together. */
 const TOUCH_MIN = 16;
@@ -84,7 +85,7 @@ function aimPage(shard: Shard, i: number): void {
     const content = loneContent(shard, slot);
     // Alone before the compare: a pin of before the harvest may still write until it is gone.
     if (content !== NO_CONTENT && heldByUsAlone(memory, batch.pfns[i] as number)) {
-      target = holdTarget(memory, content);
+      target = holdTarget(memory, content, batch.pfns[i] as number);
       batch.hashes[2 * i] = contentNumber(content);
     }
     if (target === NONE) putPage(memory, batch.pfns[i] as number);
@@ -100,12 +101,16 @@ function loneContent(shard: Shard, slot: Slot): Content {
   return content;
 }
 
-/** The frame of a node with room, held; else NONE. */
-function holdTarget(memory: Memory, content: Content): Pfn {
+/** The frame of a node with room, of the tree of the page's frame, held; else NONE. */
+function holdTarget(memory: Memory, content: Content, pfn: Pfn): Pfn {
   const stable = contentNumber(content);
   if (!contentIsStable(content) || !hasRoom(memory, stable)) return NONE;
   const target = frameOfNode(memory, stable);
-  return target < 0 ? NONE : target;
+  if (target < 0) return NONE;
+  // Held, neither is moved. A misplaced node is dealt with where the page is placed alone.
+  if (treeOfFrame(memory, target) === treeOfFrame(memory, pfn)) return target;
+  putPage(memory, target);
+  return NONE;
 }
 
 function compareAimed(shard: Shard, i: number): void {

@@ -7,7 +7,7 @@
 import { ITEM_UNSTABLE, ITEM_VOLATILE, SHARD_PAGES_UNSHARED } from "../base/layout.js";
 import type { Slot } from "../base/units.js";
 import { candidateContent, insertContent, removeContent } from "./content-index.js";
-import { hashHigh, hashLow, setHash, setState, setTrustedState } from "./item.js";
+import { hashHigh, hashLow, setHash, setState, setTrustedState, treeOfItem } from "./item.js";
 import { addShardWord, type Shard, setBit } from "./shard.js";
 
 /** Puts the page, whose hash is trusted, into the index as a candidate. */
@@ -15,7 +15,7 @@ export function addCandidate(shard: Shard, slot: Slot): void {
   const { memory, index } = shard;
   const content = candidateContent(slot);
   insertContent(index, memory, hashLow(memory, slot), hashHigh(memory, slot), content);
-  setTrustedState(memory, slot, ITEM_UNSTABLE);
+  setTrustedState(memory, slot, ITEM_UNSTABLE, treeOfItem(memory, slot));
   addShardWord(shard, SHARD_PAGES_UNSHARED, 1);
 }
 
@@ -33,8 +33,9 @@ export function releaseCandidate(shard: Shard, slot: Slot): void {
   const { memory } = shard;
   const low = hashLow(memory, slot);
   const high = hashHigh(memory, slot);
+  const tree = treeOfItem(memory, slot);
   dropCandidate(shard, slot);
   setHash(memory, slot, low, high);
-  setTrustedState(memory, slot, ITEM_VOLATILE);
+  setTrustedState(memory, slot, ITEM_VOLATILE, tree);
   setBit(memory, memory.layout.pending, slot);
 }

@@ -16,29 +16,24 @@ import {
   readKnobs,
   writeKnobs,
 } from "./knobs.js";
-import { unmergeEverything } from "./lifecycle.js";
+import { replantItems, unmergeEverything } from "./lifecycle.js";
 import { type Shard, shardWord } from "./shard.js";
-import { UNMERGE_NO_FRAME, UNMERGED, type UnmergeOutcome } from "./unmerge.js";
+import { UNMERGE_BUSY, UNMERGE_NO_FRAME, UNMERGED, type UnmergeOutcome } from "./unmerge.js";
 
 /**
- * Sets knobs. A value out of range is EINVAL, max_page_sharing while pages are merged EBUSY; both change
- * nothing. run = 2 unmerges first, so that a limit set with it is free to change; writing 2 again does
- * nothing. If it fails, run is 0 and the call may be repeated.
+ * Sets knobs. A value out of range is EINVAL, max_page_sharing or merge_across_nodes while pages are merged EBUSY;
+ * both change nothing (H41). run = 2 unmerges first, so that what is set with it is free to change; writing 2 again
+ * does nothing. If it fails, run is 0 and the call may be repeated.
  */
 export function setKnobs(shard: Shard, wanted: Partial<Knobs>): void {
   const { memory } = shard;
   const knobs = givenKnobs(wanted);
   const before = readKnobs(memory);
   const unmerge = knobs.run === RUN_UNMERGE && before.run !== RUN_UNMERGE;
-  const limit = knobs.maxPageSharing ?? before.maxPageSharing;
-  const shared = shardWord(shard, SHARD_PAGES_SHARED);
-  if (limit !== before.maxPageSharing && shared > 0 && !unmerge) {
-    throw new PagefoldError(
-      "EBUSY",
-      `max_page_sharing cannot change while ${shared} frames are shared; set run to 2 first`,
-      { knob: "max_page_sharing", pages_shared: shared },
-    );
-  }
+  const limited = (knobs.maxPageSharing ?? before.maxPageSharing) !== before.maxPageSharing;
+  const across = (knobs.mergeAcrossNodes ?? before.mergeAcrossNodes) !== before.mergeAcrossNodes;
+  if (!unmerge && limited) expectNothingShared(shard, "max_page_sharing");
+  if (!unmerge && across) expectNothingShared(shard, "merge_across_nodes");
   if (unmerge) {
     const outcome = unmergeEverything(shard);
     if (outcome !== UNMERGED) {
@@ -47,8 +42,19 @@ export function setKnobs(shard: Shard, wanted: Partial<Knobs>): void {
     }
   }
   writeKnobs(memory, knobs);
+  if (across) replantItems(shard);
   // Idle, nobody else would free what merging left in limbo.
   if (readKnobs(memory).run !== RUN_MERGE) drainAllLimbo(memory, memory.patience.scanMs);
+}
+
+function expectNothingShared(shard: Shard, knob: string): void {
+  const shared = shardWord(shard, SHARD_PAGES_SHARED);
+  if (shared === 0) return;
+  throw new PagefoldError(
+    "EBUSY",
+    `${knob} cannot change while ${shared} frames are shared; set run to 2 first`,
+    { knob, pages_shared: shared },
+  );
 }
 
 /** What the caller of a failed unmerge is told. */
@@ -58,6 +64,12 @@ export function unmergeError(outcome: UnmergeOutcome): PagefoldError {
       "ENOMEM",
       `unmerging ran out of ${PAGE_SIZE}-byte frames; what was unmerged stays so. ` +
         "Give the engine more memoryPerNode, and repeat the call",
+    );
+  }
+  if (outcome === UNMERGE_BUSY) {
+    return new PagefoldError(
+      "EBUSY",
+      "pages are unmerged, but migrators move a frame of theirs again and again; repeat the call",
     );
   }
   return new PagefoldError(

@@ -5,6 +5,7 @@
  *
  *   take the guest's limbo list
  *   each mergeable pte with D: clear D, mark the page hot and pending
+ *   each page that was moved to another node: mark it pending (merge_across_nodes 0)
  *   one shootdown for the guest (none if nothing was cleared and limbo was empty)
  *       complete   -> from here on D clear means: no writable translation (PTE-1); limbo is freed
  *       given up   -> D goes back where it was cleared, limbo too; the guest is left out of this pass
@@ -16,7 +17,7 @@
  *   HARVEST-1  D clear and not hot, after harvestGuest returned true => nobody has written the page since
  *              its D was last cleared, nor can without setting D.
  *   HARVEST-2  given up => no pte has lost D.
- * ORDER   pte.cas, then seq.bump
+ * ORDER   pte.cas, then seq.bump; moved.take
  * MODEL   test/model/harvest.test.ts
  * LINUX   nothing alike: ksmd hashes every page in every pass (its smart scan guesses which to skip).
  */
@@ -32,8 +33,10 @@ import type { Memory } from "../base/memory.js";
 import { type GuestId, NONE, type Slot } from "../base/units.js";
 import { guestBase, guestPages } from "../mm/guest.js";
 import { releaseLimbo, returnLimbo, takeLimbo } from "../mm/limbo.js";
+import { takeMoved } from "../mm/moved.js";
 import { casPte, pteIsEntry, readPte, waitForEntry } from "../mm/pte.js";
 import { awaitShootdown, beginShootdown, guestOfVcpu } from "../mm/shootdown.js";
+import { knobMergeAcrossNodes } from "./knobs.js";
 import { addShardWord, type Shard, setShardWord, shardWord } from "./shard.js";
 
 /** Harvests the guest; false: a vCPU did not answer, the guest is left out of this pass. */
@@ -68,6 +71,7 @@ function clearDirty(memory: Memory, guest: GuestId): number {
   const { control, layout } = memory;
   const base = guestBase(memory, guest);
   const end = base + guestPages(memory, guest);
+  const across = knobMergeAcrossNodes(memory);
   let cleared = 0;
   for (let first = base; first < end; first += 32) {
     const mergeable = plainLoad(control, layout.mergeable + (first >>> 5));
@@ -84,8 +88,9 @@ function clearDirty(memory: Memory, guest: GuestId): number {
     }
     plainStore(control, layout.visit + (first >>> 5), present);
     plainStore(control, layout.hot + (first >>> 5), hot);
+    const again = across ? hot : hot | takeMoved(memory, first);
     const pending = layout.pending + (first >>> 5);
-    if (hot !== 0) plainStore(control, pending, plainLoad(control, pending) | hot);
+    if (again !== 0) plainStore(control, pending, plainLoad(control, pending) | again);
   }
   return cleared;
 }

@@ -9,7 +9,8 @@
 import { SHARD_NEXT_NODE } from "../base/layout.js";
 import { namedFrame } from "../mm/keyhole.js";
 import { type Shard, shardWord } from "./shard.js";
-import { dropStaleNode, nodeIsLive } from "./stable.js";
+import { dropStaleNode } from "./sharers.js";
+import { nodeIsLive } from "./stable.js";
 
 /** Drops every stable node that names a frame of block `number`. Executed by ksmd between batches. */
 export function forgetBlock(shard: Shard, number: number): void {

@@ -16,7 +16,7 @@
  * INVARIANTS
  *   ITEM-1  UNSTABLE <=> the page is in the index as a candidate, under its hash, which is trusted.
  *   ITEM-2  STABLE <=> the item is on the sharer list of the node that it names, and is counted there.
- *   ITEM-3  T (trusted) => the hash is that of the page's bytes, unless its pte has D.
+ *   ITEM-3  T (trusted) => the hash is that of the page's bytes in the item's tree, unless its pte has D.
  * MODEL   test/model/merge.test.ts
  * LINUX   struct ksm_rmap_item.
  */
@@ -27,13 +27,13 @@ import {
   ITEM_STABLE,
   ITEM_STATE,
   ITEM_TRUSTED,
-  itemNode,
+  itemNumber,
   itemState,
   makeItemState,
   STABLE_HASH_LOW,
 } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
-import type { Slot, StableId } from "../base/units.js";
+import type { Nid, Slot, StableId } from "../base/units.js";
 import { stableWord } from "../mm/keyhole.js";
 import { itemWord } from "../mm/rmap.js";
 
@@ -44,7 +44,7 @@ export function stateOf(memory: Memory, slot: Slot): number {
 
 /** The stable node of a STABLE item. */
 export function nodeOfItem(memory: Memory, slot: Slot): StableId {
-  return itemNode(plainLoad(memory.control, itemWord(memory, slot) + ITEM_STATE));
+  return itemNumber(plainLoad(memory.control, itemWord(memory, slot) + ITEM_STATE));
 }
 
 /** A state other than STABLE; the hash is no longer trusted. */
@@ -52,10 +52,15 @@ export function setState(memory: Memory, slot: Slot, state: number): void {
   plainStore(memory.control, itemWord(memory, slot) + ITEM_STATE, makeItemState(state, 0));
 }
 
-/** As setState, and the hash stays trusted. */
-export function setTrustedState(memory: Memory, slot: Slot, state: number): void {
+/** As setState, and the hash is trusted, or stays so: that of the page in this tree. */
+export function setTrustedState(memory: Memory, slot: Slot, state: number, tree: Nid): void {
   const word = itemWord(memory, slot) + ITEM_STATE;
-  plainStore(memory.control, word, makeItemState(state, 0) | ITEM_TRUSTED);
+  plainStore(memory.control, word, makeItemState(state, tree) | ITEM_TRUSTED);
+}
+
+/** The tree of an item with a trusted hash. */
+export function treeOfItem(memory: Memory, slot: Slot): Nid {
+  return itemNumber(plainLoad(memory.control, itemWord(memory, slot) + ITEM_STATE));
 }
 
 /** STABLE, of this node; by whoever puts the item on its list. */
@@ -79,6 +84,11 @@ export function hashHigh(memory: Memory, slot: Slot): number {
 
 export function setHash(memory: Memory, slot: Slot, low: number, high: number): void {
   plainStore(memory.control, itemWord(memory, slot) + ITEM_HASH_LOW, low);
+  setHashHigh(memory, slot, high);
+}
+
+/** The same of an item that is STABLE, or about to be. */
+export function setHashHigh(memory: Memory, slot: Slot, high: number): void {
   plainStore(memory.control, itemWord(memory, slot) + ITEM_HASH_HIGH, high);
 }
 

@@ -6,13 +6,14 @@
  * ksmd alone writes them, when it executes the command (spec 5.9), so a value never changes in mid-batch.
  *
  * INVARIANTS
- *   KNOB-1  max_page_sharing changes only while nothing is shared.
+ *   KNOB-1  max_page_sharing and merge_across_nodes change only while nothing is shared.
  * MODEL   test/unit/options.test.ts (one writer; others read them as statistics)
  */
 import { plainLoad, plainStore } from "../base/atomics.js";
 import { PagefoldError } from "../base/errors.js";
 import {
   KNOB_MAX_PAGE_SHARING,
+  KNOB_MERGE_ACROSS_NODES,
   KNOB_PAGES_TO_SCAN,
   KNOB_RUN,
   KNOB_SLEEP_MILLISECS,
@@ -33,6 +34,8 @@ export interface Knobs {
   sleepMillisecs: number;
   /** `max_page_sharing`: pages that may share one frame; at least 2. */
   maxPageSharing: number;
+  /** `merge_across_nodes`: 1 merge pages wherever they lie, 0 only pages that lie on one node. */
+  mergeAcrossNodes: 0 | 1;
 }
 
 /** The kernel's defaults. */
@@ -41,6 +44,7 @@ export const KNOB_DEFAULTS: Readonly<Knobs> = {
   pagesToScan: 100,
   sleepMillisecs: 20,
   maxPageSharing: 256,
+  mergeAcrossNodes: 1,
 };
 
 const UINT_MAX = 2 ** 31 - 1;
@@ -57,6 +61,7 @@ const RULES: Readonly<Record<keyof Knobs, KnobRule>> = {
   pagesToScan: { word: KNOB_PAGES_TO_SCAN, name: "pages_to_scan", min: 0, max: UINT_MAX },
   sleepMillisecs: { word: KNOB_SLEEP_MILLISECS, name: "sleep_millisecs", min: 0, max: UINT_MAX },
   maxPageSharing: { word: KNOB_MAX_PAGE_SHARING, name: "max_page_sharing", min: 2, max: UINT_MAX },
+  mergeAcrossNodes: { word: KNOB_MERGE_ACROSS_NODES, name: "merge_across_nodes", min: 0, max: 1 },
 };
 
 /** The knobs that are given, those that are undefined left out; EINVAL for an unknown one or a value out of range. */
@@ -98,6 +103,7 @@ export function readKnobs(memory: Memory): Knobs {
     pagesToScan: read(RULES.pagesToScan),
     sleepMillisecs: read(RULES.sleepMillisecs),
     maxPageSharing: read(RULES.maxPageSharing),
+    mergeAcrossNodes: read(RULES.mergeAcrossNodes) as Knobs["mergeAcrossNodes"],
   };
 }
 
@@ -110,4 +116,8 @@ export function writeKnobs(memory: Memory, knobs: Partial<Knobs>): void {
 
 export function knobMaxPageSharing(memory: Memory): number {
   return plainLoad(memory.control, memory.layout.knobs + KNOB_MAX_PAGE_SHARING);
+}
+
+export function knobMergeAcrossNodes(memory: Memory): boolean {
+  return plainLoad(memory.control, memory.layout.knobs + KNOB_MERGE_ACROSS_NODES) === 1;
 }

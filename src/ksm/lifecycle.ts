@@ -8,6 +8,8 @@
  *
  * INVARIANTS
  *   LIFE-1  a page that is not mergeable has no item, is in no index and on no node, and is not merged.
+ *   LIFE-2  a node is given back when no page maps its frame, and nobody can reach its sharer list through it: the
+ *           frame is gone, or its mapping word was cleared under its page lock.
  * MODEL   test/model/unmerge.test.ts
  * LINUX   ksm_madvise, unmerge_and_remove_all_rmap_items.
  */
@@ -16,11 +18,13 @@ import {
   ITEM_STABLE,
   ITEM_UNSEEN,
   ITEM_UNSTABLE,
+  ITEM_VOLATILE,
   ITEM_WORDS,
   SCAN_IDLE,
   SHARD_CHAINS,
   SHARD_DUPS,
   SHARD_FULL_SCANS,
+  SHARD_MIGRATE_LIST,
   SHARD_NEXT_NODE,
   SHARD_PAGES_SHARED,
   SHARD_PAGES_SHARING,
@@ -30,7 +34,7 @@ import {
   SHARD_RMAP_ITEMS,
   SHARD_SETTLED_AT,
 } from "../base/layout.js";
-import type { Gfn, GuestId, Slot } from "../base/units.js";
+import type { Gfn, GuestId, Slot, StableId } from "../base/units.js";
 import { guestBase, guestCount, guestIsLive, guestPages } from "../mm/guest.js";
 import { itemWord } from "../mm/rmap.js";
 import { dropCandidate } from "./candidate.js";
@@ -45,8 +49,9 @@ import {
   setShardWord,
   shardWord,
 } from "./shard.js";
-import { leaveNode, retireNodes } from "./stable.js";
-import { UNMERGED, type UnmergeOutcome, unmergeRange } from "./unmerge.js";
+import { abandonNode, awaitFreeze, leaveNode } from "./sharers.js";
+import { nodeIsLive, retireNodes } from "./stable.js";
+import { UNMERGE_BUSY, UNMERGED, type UnmergeOutcome, unmergeRange } from "./unmerge.js";
 
 /** Pages [from, to) of the guest may be merged from now on. */
 export function makeMergeable(shard: Shard, guest: GuestId, from: Gfn, to: Gfn): void {
@@ -67,23 +72,29 @@ export function makeUnmergeable(shard: Shard, guest: GuestId, from: Gfn, to: Gfn
   if (outcome !== UNMERGED) return outcome;
   const base = guestBase(memory, guest);
   for (let slot = base + from; slot < base + to; slot++) {
+    if (!forgetItem(shard, slot)) return UNMERGE_BUSY;
     clearBit(memory, memory.layout.mergeable, slot);
     clearBit(memory, memory.layout.visit, slot);
-    forgetItem(shard, slot);
   }
   return UNMERGED;
 }
 
-/** Drops the item of a page that is not merged any more. */
-function forgetItem(shard: Shard, slot: Slot): void {
+/** How often a command waits for a frame that it finds frozen; each time for one migrator to end with it. */
+const FREEZES_MAX = 64;
+
+/** Drops the item of a page that is not merged any more. False: migrators do not let go of its node's frame. */
+function forgetItem(shard: Shard, slot: Slot): boolean {
   const { memory } = shard;
   const state = stateOf(memory, slot);
-  if (state === ITEM_UNSEEN) return;
+  if (state === ITEM_UNSEEN) return true;
   if (state === ITEM_UNSTABLE) dropCandidate(shard, slot);
-  // It waits for the migrator that has the frame; then another may have it.
-  if (state === ITEM_STABLE) while (!leaveNode(shard, slot, true));
+  if (state === ITEM_STABLE) {
+    let tries = FREEZES_MAX;
+    while (!leaveNode(shard, slot, true)) if (--tries === 0) return false;
+  }
   setState(memory, slot, ITEM_UNSEEN);
   addShardWord(shard, SHARD_RMAP_ITEMS, -1);
+  return true;
 }
 
 /** run = 2: gives every merged page a frame of its own, then forgets all that scanning learned. */
@@ -95,6 +106,7 @@ export function unmergeEverything(shard: Shard): UnmergeOutcome {
     const outcome = unmergeRange(memory, guest, 0, guestPages(memory, guest), shard.batch);
     if (outcome !== UNMERGED) return outcome;
   }
+  if (!abandonNodes(shard)) return UNMERGE_BUSY;
   for (let guest = 0; guest < guestCount(memory); guest++) {
     if (guestIsLive(memory, guest)) resetItems(shard, guest);
   }
@@ -103,6 +115,43 @@ export function unmergeEverything(shard: Shard): UnmergeOutcome {
   for (const word of RESET_WORDS) setShardWord(shard, word, 0);
   setShardWord(shard, SHARD_PHASE, SCAN_IDLE);
   return UNMERGED;
+}
+
+/**
+ * Nothing is merged any more: drops the nodes whose frames somebody still holds; the others' frames are gone. A node
+ * that is stuck does not keep the rest. False: one stays frozen, and the call may be repeated.
+ */
+function abandonNodes(shard: Shard): boolean {
+  const { memory } = shard;
+  const end = shardWord(shard, SHARD_NEXT_NODE);
+  const stuck: StableId[] = [];
+  for (let stable = 0; stable < end; stable++) {
+    if (nodeIsLive(memory, stable) && !abandonNode(shard, stable, false)) stuck.push(stable);
+  }
+  for (const stable of stuck) {
+    let tries = FREEZES_MAX;
+    while (!abandonNode(shard, stable, true)) {
+      if (--tries === 0) return false;
+      awaitFreeze(memory, stable);
+    }
+  }
+  return true;
+}
+
+/** merge_across_nodes has changed while nothing is merged: every page is hashed and placed anew (H27). */
+export function replantItems(shard: Shard): void {
+  const { memory } = shard;
+  clearIndex(shard.index);
+  setShardWord(shard, SHARD_PAGES_UNSHARED, 0);
+  for (let guest = 0; guest < guestCount(memory); guest++) {
+    if (!guestIsLive(memory, guest)) continue;
+    const base = guestBase(memory, guest);
+    for (let slot = base; slot < base + guestPages(memory, guest); slot++) {
+      if (stateOf(memory, slot) === ITEM_UNSEEN) continue;
+      setState(memory, slot, ITEM_VOLATILE);
+      setBit(memory, memory.layout.pending, slot);
+    }
+  }
 }
 
 const RESET_WORDS = [
@@ -115,6 +164,7 @@ const RESET_WORDS = [
   SHARD_RMAP_ITEMS,
   SHARD_CHAINS,
   SHARD_DUPS,
+  SHARD_MIGRATE_LIST,
 ];
 
 /** Forgets the guest's items; every page is looked at anew. */

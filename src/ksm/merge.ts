@@ -24,6 +24,7 @@
  *   MERGE-1  a pte is redirected only to a frame with the same 4,096 bytes.
  *   MERGE-2  a failed merge changes no pte but Q's, and puts Q's back unless its guest changed it meanwhile.
  *   MERGE-3  the target's ref and mapcount are raised before a pte names it (O7, H54).
+ *   MERGE-4  with merge_across_nodes 0 a pte is redirected only to a frame of the same node (H18, H21).
  * ORDER   pte.merge, mapping.set
  * MODEL   test/model/merge.test.ts
  * LINUX   try_to_merge_with_ksm_page, try_to_merge_two_pages; there write_protect_page and the count
@@ -58,9 +59,11 @@ import {
 } from "../mm/page-ref.js";
 import { casPteMerged, casPteUnmerged, pteIsPresent, readPte } from "../mm/pte.js";
 import { dropCandidate } from "./candidate.js";
-import { hashHigh, hashLow } from "./item.js";
+import { hashHigh, hashLow, treeOfItem } from "./item.js";
 import { addWide, type Shard } from "./shard.js";
-import { addSharer, allocNode, frameOfNode, keyOf, linkNode } from "./stable.js";
+import { addSharer, linkNode } from "./sharers.js";
+import { allocNode, frameOfNode, keyOf, treeOfNode } from "./stable.js";
+import { treeOfFrame } from "./tree.js";
 
 export const MERGED = 0;
 /** The bytes differ: one hash, two contents. */
@@ -71,12 +74,15 @@ export const CHANGED = 2;
 export const BUSY = 3;
 /** The stable node's frame, or the candidate, is no longer what the index says: drop it. */
 export const STALE = 4;
+/** The stable node's frame was moved out of its tree: it needs another place. */
+export const MISPLACED = 5;
 export type MergeOutcome =
   | typeof MERGED
   | typeof DIFFERENT
   | typeof CHANGED
   | typeof BUSY
-  | typeof STALE;
+  | typeof STALE
+  | typeof MISPLACED;
 
 const QUIET_MASK = PTE_PRESENT | PTE_WRITABLE | PTE_DIRTY | PTE_MERGED;
 
@@ -118,12 +124,26 @@ function mergeHeld(shard: Shard, slot: Slot, pte: number, stable: StableId): Mer
   const target = frameOfNode(memory, stable);
   if (target === KEYHOLE_STALE) return STALE;
   if (target === KEYHOLE_BUSY) return BUSY;
-  let outcome: MergeOutcome = DIFFERENT;
-  if (comparePages(shard, ptePfn(pte), target)) {
-    outcome = moveOntoNode(shard, slot, pte, stable, target);
-  }
+  let outcome = judgeNode(memory, slot, ptePfn(pte), stable, target);
+  if (outcome === MERGED && !comparePages(shard, ptePfn(pte), target)) outcome = DIFFERENT;
+  if (outcome === MERGED) outcome = moveOntoNode(shard, slot, pte, stable, target);
   putPage(memory, target);
   return outcome;
+}
+
+/** Are the page, the node and their frames, which are both held, of one tree? MERGED: they are. */
+function judgeNode(
+  memory: Memory,
+  slot: Slot,
+  pfn: Pfn,
+  stable: StableId,
+  target: Pfn,
+): MergeOutcome {
+  const tree = treeOfNode(memory, stable);
+  if (treeOfFrame(memory, target) !== tree) return MISPLACED;
+  if (treeOfFrame(memory, pfn) !== treeOfItem(memory, slot)) return CHANGED;
+  // One hash in two trees: two contents, as far as merging goes.
+  return treeOfItem(memory, slot) === tree ? MERGED : DIFFERENT;
 }
 
 /**
@@ -194,15 +214,28 @@ function pairLocked(shard: Shard, slot: Slot, candidate: Slot, candidatePte: num
   const held = holdQuietPage(memory, slot, pte);
   if (held !== MERGED) return held;
   const pfn = ptePfn(pte);
-  let outcome: MergeOutcome = BUSY;
-  if (heldByUsAlone(memory, pfn)) {
-    outcome = comparePages(shard, pfn, target)
-      ? sealAndRedirect(shard, slot, pte, candidate, candidatePte)
-      : DIFFERENT;
-  }
+  let outcome = heldByUsAlone(memory, pfn)
+    ? judgeCandidate(memory, slot, pfn, candidate, target)
+    : BUSY;
+  if (outcome === MERGED && !comparePages(shard, pfn, target)) outcome = DIFFERENT;
+  if (outcome === MERGED) outcome = sealAndRedirect(shard, slot, pte, candidate, candidatePte);
   putPage(memory, pfn);
   if (outcome === MERGED) publishNode(shard, slot, candidate, target);
   return outcome;
+}
+
+/** As judgeNode. A candidate that was moved is met no more: it goes on at its new node (H21). */
+function judgeCandidate(
+  memory: Memory,
+  slot: Slot,
+  pfn: Pfn,
+  candidate: Slot,
+  target: Pfn,
+): MergeOutcome {
+  const tree = treeOfItem(memory, candidate);
+  if (treeOfFrame(memory, target) !== tree) return STALE;
+  if (treeOfFrame(memory, pfn) !== treeOfItem(memory, slot)) return CHANGED;
+  return treeOfItem(memory, slot) === tree ? MERGED : DIFFERENT;
 }
 
 /** Seals the candidate, then points the page at its frame; or leaves both as they were. */
@@ -230,8 +263,9 @@ function publishNode(shard: Shard, slot: Slot, candidate: Slot, target: Pfn): vo
   const { memory } = shard;
   const low = hashLow(memory, candidate);
   const high = hashHigh(memory, candidate);
+  const tree = treeOfItem(memory, candidate);
   dropCandidate(shard, candidate);
-  const stable = allocNode(shard, target, low);
+  const stable = allocNode(shard, target, low, tree);
   addSharer(shard, stable, candidate);
   addSharer(shard, stable, slot);
   linkNode(shard, stable, target, high);

@@ -6,10 +6,10 @@
  * read counts only if the page still is in that frame afterwards: a wrong "different" would be permanent.
  */
 import { racyLoad } from "../base/atomics.js";
-import { ptePfn } from "../base/layout.js";
+import { kpfnPfn, ptePfn } from "../base/layout.js";
 import { blockOf, frameByte, type Memory } from "../base/memory.js";
 import { PAGE_WORDS, type Pfn, type Slot, type StableId } from "../base/units.js";
-import { namedFrame } from "../mm/keyhole.js";
+import { readKpfn } from "../mm/keyhole.js";
 import { readMapping } from "../mm/page-mapping.js";
 import { readPte } from "../mm/pte.js";
 import { pteIsQuiet } from "./merge.js";
@@ -30,9 +30,13 @@ export function differsFromCandidate(memory: Memory, slot: Slot, candidate: Slot
 /** Do the page and the node's frame differ for certain? */
 export function differsFromNode(memory: Memory, slot: Slot, stable: StableId): boolean {
   const pte = readPte(memory, slot);
-  const target = namedFrame(memory, stable);
+  const kpfn = readKpfn(memory, stable);
+  const target = kpfnPfn(kpfn);
   if (!pteIsQuiet(pte) || !wordsDiffer(memory, ptePfn(pte), target)) return false;
-  return readPte(memory, slot) === pte && readMapping(memory, target) === keyOf(memory, stable);
+  if (readPte(memory, slot) !== pte || readMapping(memory, target) !== keyOf(memory, stable))
+    return false;
+  // Moved away and back meanwhile, the frame had another's bytes in between (H24).
+  return readKpfn(memory, stable) === kpfn;
 }
 
 function wordsDiffer(memory: Memory, a: Pfn, b: Pfn): boolean {

@@ -13,37 +13,36 @@ import { readPte } from "../mm/pte.js";
 import { addCandidate, dropCandidate } from "./candidate.js";
 import {
   type Content,
-  closeList,
   contentIsStable,
   contentNumber,
   findContent,
-  listIsClosed,
   NO_CONTENT,
   nextContent,
 } from "./content-index.js";
-import { hashHigh, hashLow } from "./item.js";
+import { hashHigh, hashLow, treeOfItem } from "./item.js";
 import {
   BUSY,
   CHANGED,
   DIFFERENT,
   MERGED,
   type MergeOutcome,
+  MISPLACED,
   mergeOntoNode,
   mergeWithCandidate,
   STALE,
 } from "./merge.js";
 import { differsFromCandidate, differsFromNode } from "./peek.js";
-import { LEVELS_MAX, LIST_MAX, rehashPage } from "./rehash.js";
+import { endsHere, rehashPage } from "./rehash.js";
 import { getBit, type Shard, setBit } from "./shard.js";
 import {
   compareWithNode,
   dropStaleNode,
-  hasRoom,
+  NODE_BUSY,
   NODE_DIFFERS,
   NODE_EQUAL,
   NODE_STALE,
-  settleFront,
-} from "./stable.js";
+} from "./sharers.js";
+import { hasRoom, parkNode, settleFront, treeOfNode } from "./stable.js";
 
 /** The page is in the index as a candidate now. */
 const WAITING = 5;
@@ -51,17 +50,17 @@ type PlaceOutcome = typeof MERGED | typeof CHANGED | typeof BUSY | typeof WAITIN
 
 /** Places the page, whose hash is trusted and which is in no index and on no node. */
 export function placePage(shard: Shard, slot: Slot): PlaceOutcome {
-  const { memory, index } = shard;
+  const { memory } = shard;
   for (let level = 1; ; level++) {
     const low = hashLow(memory, slot);
     const high = hashHigh(memory, slot);
     const outcome = searchList(shard, slot, low, high);
     if (outcome !== DIFFERENT) return outcome;
-    const closed = listIsClosed(index, low, high);
-    if (level === LEVELS_MAX || (!closed && listLength(shard, low, high) < LIST_MAX)) break;
-    closeList(index, low, high);
+    if (endsHere(shard, level, low, high)) break;
     // A content that is full here goes on here: in another list it would begin a ring of its own.
-    if (isFullIn(shard, slot, low, high)) break;
+    const full = isFullIn(shard, slot, low, high);
+    if (full === BUSY) return BUSY;
+    if (full) break;
     const rehashed = rehashPage(memory, slot);
     if (rehashed !== MERGED) return rehashed === BUSY ? BUSY : CHANGED;
   }
@@ -84,8 +83,9 @@ function searchList(
   let peeks = content !== NO_CONTENT && nextContent(memory, content) !== NO_CONTENT;
   while (content !== NO_CONTENT) {
     const outcome = tryContent(shard, slot, content, high, peeks);
-    if (outcome === STALE) {
-      dropContent(shard, content);
+    if (outcome === STALE || outcome === MISPLACED) {
+      if (outcome === MISPLACED) parkNode(shard, contentNumber(content), high);
+      else dropContent(shard, content);
       // The list has changed under us.
       content = findContent(index, low, high);
       peeks = true;
@@ -99,18 +99,22 @@ function searchList(
 }
 
 /** Has one of the list's contents the page's bytes, and no room? Only advice if the page is written meanwhile. */
-function isFullIn(shard: Shard, slot: Slot, low: number, high: number): boolean {
+function isFullIn(shard: Shard, slot: Slot, low: number, high: number): boolean | typeof BUSY {
   const { memory, index } = shard;
   let content = findContent(index, low, high);
   while (content !== NO_CONTENT) {
     const front = contentNumber(content);
-    const full = contentIsStable(content) && !hasRoom(memory, front);
+    const full =
+      contentIsStable(content) &&
+      !hasRoom(memory, front) &&
+      treeOfNode(memory, front) === treeOfItem(memory, slot);
     const pfn = ptePfn(readPte(memory, slot));
     const compared =
       full && !differsFromNode(memory, slot, front)
         ? compareWithNode(shard, front, pfn)
         : NODE_DIFFERS;
     if (compared === NODE_EQUAL) return true;
+    if (compared === NODE_BUSY) return BUSY;
     if (compared === NODE_STALE) {
       dropStaleNode(shard, front);
       content = findContent(index, low, high);
@@ -119,14 +123,6 @@ function isFullIn(shard: Shard, slot: Slot, low: number, high: number): boolean 
     }
   }
   return false;
-}
-
-function listLength(shard: Shard, low: number, high: number): number {
-  const { memory, index } = shard;
-  let length = 0;
-  let content = findContent(index, low, high);
-  for (; content !== NO_CONTENT; content = nextContent(memory, content)) length++;
-  return length;
 }
 
 /** One content of the list; a full one counts as DIFFERENT. With `peeks` a few words are looked at first. */

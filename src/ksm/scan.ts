@@ -43,6 +43,7 @@ import {
   setShardWord,
   shardWord,
 } from "./shard.js";
+import { pruneList } from "./sharers.js";
 import { finishBatch, visitPage } from "./visit.js";
 
 /** What a batch came to. */
@@ -102,6 +103,7 @@ function beginRound(shard: Shard, round: number): void {
 }
 
 function endPass(shard: Shard): void {
+  pruneList(shard);
   drainAllLimbo(shard.memory, shard.memory.patience.scanMs);
   addShardWord(shard, SHARD_FULL_SCANS, 1);
   const passes = shardWord(shard, SHARD_FULL_SCANS);

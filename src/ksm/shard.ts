@@ -26,15 +26,23 @@ export interface Batch {
   readonly hashes: Int32Array;
 }
 
+/** One frame and its hash: for what is hashed by itself, while the batch is being filled. */
+export interface Single {
+  readonly pfns: Int32Array;
+  readonly hashes: Int32Array;
+}
+
 export interface Shard {
   readonly memory: Memory;
   readonly number: number;
   readonly index: ContentIndex;
   readonly batch: Batch;
+  readonly single: Single;
 }
 
 export function createShard(memory: Memory, number: number): Shard {
-  return { memory, number, index: createIndex(), batch: createBatch() };
+  const single = { pfns: new Int32Array(1), hashes: new Int32Array(2) };
+  return { memory, number, index: createIndex(), batch: createBatch(), single };
 }
 
 function createBatch(): Batch {

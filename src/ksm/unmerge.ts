@@ -30,7 +30,13 @@ export const UNMERGED = 0;
 export const UNMERGE_NO_FRAME = 1;
 /** A vCPU of the guest reached no safepoint in time. */
 const UNMERGE_STUCK = 2;
-export type UnmergeOutcome = typeof UNMERGED | typeof UNMERGE_NO_FRAME | typeof UNMERGE_STUCK;
+/** Nothing is merged any more, but migrators do not let go of a frame: its node could not be dropped. */
+export const UNMERGE_BUSY = 3;
+export type UnmergeOutcome =
+  | typeof UNMERGED
+  | typeof UNMERGE_NO_FRAME
+  | typeof UNMERGE_STUCK
+  | typeof UNMERGE_BUSY;
 
 /** Unmerges pages [from, to) of the guest. `batch` is the caller's scratch. */
 export function unmergeRange(

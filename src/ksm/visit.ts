@@ -5,6 +5,8 @@
  *
  *   first seen            becomes VOLATILE; looked at again in the next pass, as in the kernel
  *   hot (had D)           leaves its node or the index
+ *   quiet, was moved      keeps its place if that is in the tree of its frame's node; a candidate leaves the index,
+ *                         to be hashed and placed in its tree, a stable node gets another place (ksm/replace.ts)
  *   quiet, pending        hashed in a batch, in place, under a frame reference; the hash is trusted if the
  *                         pte read again afterwards is the same word; then placed: most of those that go onto
  *                         a stable node together (ksm/aim.ts), the others one by one (ksm/place.ts)
@@ -12,7 +14,8 @@
  *
  * INVARIANTS
  *   VISIT-1  not pending => the item is UNSTABLE or STABLE, or the page has D, or it is not mergeable.
- *   VISIT-2  a page through which no writable translation and no write pin was made is hashed once.
+ *   VISIT-2  a page through which no writable translation and no write pin was made is hashed once, and again for
+ *            each tree that it comes to.
  * MODEL   test/model/harvest.test.ts
  */
 import {
@@ -20,6 +23,7 @@ import {
   ITEM_UNSEEN,
   ITEM_UNSTABLE,
   ITEM_VOLATILE,
+  PTE_MERGED,
   ptePfn,
   SHARD_RETRIES,
   SHARD_REWRITTEN,
@@ -34,6 +38,7 @@ import { dropCandidate } from "./candidate.js";
 import { hashIsTrusted, setHash, setState, setTrustedState, stateOf } from "./item.js";
 import { BUSY, CHANGED, holdQuietPage, MERGED } from "./merge.js";
 import { placePage } from "./place.js";
+import { settleNode } from "./replace.js";
 import {
   addShardWord,
   addWide,
@@ -44,7 +49,8 @@ import {
   type Shard,
   setBit,
 } from "./shard.js";
-import { leaveNode } from "./stable.js";
+import { leaveNode } from "./sharers.js";
+import { hashInTree, isInTree, treeOfFrame } from "./tree.js";
 
 /** Visits a pending page; returns how many pages the batch holds now. */
 export function visitPage(shard: Shard, slot: Slot, batched: number): number {
@@ -61,6 +67,7 @@ export function visitPage(shard: Shard, slot: Slot, batched: number): number {
   }
   const wasHot = getBit(memory, hot, slot);
   if (wasHot) addShardWord(shard, SHARD_REWRITTEN, 1);
+  else if (keepsPlace(shard, slot, state)) return batched;
   if (!losePlace(shard, slot, state)) {
     addShardWord(shard, SHARD_RETRIES, 1);
     return batched;
@@ -71,10 +78,30 @@ export function visitPage(shard: Shard, slot: Slot, batched: number): number {
     return batched;
   }
   if (hashIsTrusted(memory, slot)) {
-    settlePage(shard, slot, placePage(shard, slot));
-    return batched;
+    if (isInTree(memory, slot)) {
+      settlePage(shard, slot, placePage(shard, slot));
+      return batched;
+    }
+    setState(memory, slot, ITEM_VOLATILE);
   }
   return batchPage(shard, slot, batched);
+}
+
+/** A page that nobody wrote: is there nothing more to do with it in this round? */
+function keepsPlace(shard: Shard, slot: Slot, state: number): boolean {
+  const { memory } = shard;
+  let settled = false;
+  if (state === ITEM_UNSTABLE) {
+    settled = isInTree(memory, slot);
+    if (!settled) return false;
+  } else if (state === ITEM_STABLE && (readPte(memory, slot) & PTE_MERGED) !== 0) {
+    settled = settleNode(shard, slot);
+  } else {
+    return false;
+  }
+  if (settled) clearBit(memory, memory.layout.pending, slot);
+  else addShardWord(shard, SHARD_RETRIES, 1);
+  return true;
 }
 
 /** Takes the page off its node or out of the index, where it was with its old bytes. False: busy. */
@@ -130,8 +157,11 @@ function takeHash(shard: Shard, i: number): void {
     addShardWord(shard, SHARD_REWRITTEN, 1);
     return;
   }
+  // Held, the frame is not moved: this is its tree for as long as that matters to the batch.
+  const tree = treeOfFrame(memory, batch.pfns[i] as number);
+  batch.hashes[2 * i] = hashInTree(batch.hashes[2 * i] as number, tree);
   setHash(memory, slot, batch.hashes[2 * i] as number, batch.hashes[2 * i + 1] as number);
-  setTrustedState(memory, slot, ITEM_VOLATILE);
+  setTrustedState(memory, slot, ITEM_VOLATILE, tree);
 }
 
 /** After a try to place the page, whose hash is trusted: it stays pending if that failed. */

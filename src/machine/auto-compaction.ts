@@ -7,7 +7,7 @@
 import { PagefoldError } from "../base/errors.js";
 import type { Memory } from "../base/memory.js";
 import { policyIsActive } from "../migrate/policies/policy.js";
-import type { BlockKeeper } from "./block-keeper.js";
+import type { BlockKeeper, Released } from "./block-keeper.js";
 
 const LOOK_MS = 500;
 
@@ -17,12 +17,14 @@ const RESERVE = 4;
 export class AutoCompaction {
   readonly #memory: Memory;
   readonly #keeper: BlockKeeper;
+  readonly #onReleased: (released: Released) => void;
   #timer: NodeJS.Timeout | undefined;
   #working = false;
 
-  constructor(memory: Memory, keeper: BlockKeeper) {
+  constructor(memory: Memory, keeper: BlockKeeper, onReleased: (released: Released) => void) {
     this.#memory = memory;
     this.#keeper = keeper;
+    this.#onReleased = onReleased;
   }
 
   /** Looks from time to time while the policy is active; keeps no process alive. */
@@ -40,7 +42,9 @@ export class AutoCompaction {
     if (this.#working) return;
     this.#working = true;
     try {
-      await this.#keeper.compact(Math.ceil(this.#memory.blockLayout.frames / RESERVE), {});
+      const reserve = Math.ceil(this.#memory.blockLayout.frames / RESERVE);
+      const released = await this.#keeper.compact(reserve, {});
+      if (released.blocks > 0) this.#onReleased(released);
     } catch (error) {
       // A thread that does not let go, an engine that closes: the blocks are as before, and the next look tries again.
       if (!(error instanceof PagefoldError)) throw error;

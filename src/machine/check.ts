@@ -20,6 +20,7 @@ import {
   ptePfn,
   SHARD_CHAINS,
   SHARD_DUPS,
+  SHARD_MIGRATE_LIST,
   SHARD_NEXT_NODE,
   SHARD_PAGES_SHARED,
   SHARD_PAGES_SHARING,
@@ -35,13 +36,15 @@ import {
   nextContent,
   stableContent,
 } from "../ksm/content-index.js";
-import { hashHigh, hashLow, nodeOfItem, stableHashLow, stateOf } from "../ksm/item.js";
-import { type Shard, shardWord } from "../ksm/shard.js";
-import { keyOf, nextDup, nodeIsLive, nodeLength } from "../ksm/stable.js";
+import { hashHigh, hashLow, nodeOfItem, stableHashLow, stateOf, treeOfItem } from "../ksm/item.js";
+import { getBit, type Shard, shardWord } from "../ksm/shard.js";
+import { keyOf, nextDup, nodeIsListed, nodeIsLive, nodeLength, treeOfNode } from "../ksm/stable.js";
+import { treeOfFrame } from "../ksm/tree.js";
 import { frameIsFree, freeFrames } from "../mm/frames.js";
 import { guestBase, guestCount, guestIsLive, guestPages, guestWord } from "../mm/guest.js";
 import { frameIsIsolated } from "../mm/isolate.js";
 import { namedFrame } from "../mm/keyhole.js";
+import { isMoved } from "../mm/moved.js";
 import { pageIsLocked } from "../mm/page-lock.js";
 import { readMapping } from "../mm/page-mapping.js";
 import { mapcount, pageRef } from "../mm/page-ref.js";
@@ -171,6 +174,16 @@ class Audit {
       candidateContent(slot),
     );
     if (!found) this.report("ITEM-1", `candidate ${slot} is not in the index`);
+    const tree = treeOfFrame(memory, ptePfn(readPte(memory, slot)));
+    if (treeOfItem(memory, slot) !== tree && !this.isAwaited(slot)) {
+      this.report("MOVED-1", `candidate ${slot} is in a tree that its frame is not of`);
+    }
+  }
+
+  /** Is the page going to be visited, or marked as moved? */
+  private isAwaited(slot: Slot): boolean {
+    const { memory } = this.shard;
+    return getBit(memory, memory.layout.pending, slot) || isMoved(memory, slot);
   }
 
   /** A merged page has an item on the node of its frame; ksmd may lag behind a page that is no longer merged. */
@@ -246,22 +259,54 @@ class Audit {
     let sharers = 0;
     let chains = 0;
     let dups = 0;
+    let listed = 0;
     const end = shardWord(this.shard, SHARD_NEXT_NODE);
     const seen = new Uint8Array(end);
     for (let stable = 0; stable < end; stable++) {
       if (!nodeIsLive(memory, stable)) continue;
       shared++;
       sharers += this.checkSharers(stable);
-      if (seen[stable] === 1) continue;
+      this.checkTree(stable);
+      if (nodeIsListed(memory, stable)) listed++;
+      if (nodeIsListed(memory, stable) || seen[stable] === 1) continue;
       const nodes = this.checkRing(stable, seen);
       chains += nodes > 1 ? 1 : 0;
       dups += nodes > 1 ? nodes : 0;
     }
+    this.expect("STABLE-5", "nodes on the migrate list", this.listLength(end), listed);
     this.expect("ITEM-2", "pages on nodes", sharers, this.stable);
     this.expectWord("STABLE-3", "pages_shared", SHARD_PAGES_SHARED, shared);
     this.expectWord("STABLE-3", "pages_sharing", SHARD_PAGES_SHARING, sharers - shared);
     this.expectWord("STABLE-3", "stable_node_chains", SHARD_CHAINS, chains);
     this.expectWord("STABLE-3", "stable_node_dups", SHARD_DUPS, dups);
+  }
+
+  /** Nodes on the migrate list; NONE: it does not end, or holds others. */
+  private listLength(end: number): number {
+    const { memory } = this.shard;
+    const first = shardWord(this.shard, SHARD_MIGRATE_LIST) - 1;
+    let length = 0;
+    for (let node = first; node !== NONE && length <= end; ) {
+      if (!nodeIsListed(memory, node)) return NONE;
+      length++;
+      node = nextDup(memory, node);
+      if (node === first) return length;
+    }
+    return first === NONE ? 0 : NONE;
+  }
+
+  /** A node that is not in the tree of its frame, or in none, gets its place when one of its pages is visited. */
+  private checkTree(stable: StableId): void {
+    const { memory } = this.shard;
+    const pfn = namedFrame(memory, stable);
+    if (readMapping(memory, pfn) !== keyOf(memory, stable)) return;
+    const placed =
+      !nodeIsListed(memory, stable) && treeOfNode(memory, stable) === treeOfFrame(memory, pfn);
+    if (placed) return;
+    for (let slot = firstSharer(memory, stable); slot !== NONE; slot = nextSharer(memory, slot)) {
+      if (this.isAwaited(slot)) return;
+    }
+    this.report("STABLE-5", `node ${stable} has no place, and nobody is going to find it one`);
   }
 
   private checkSharers(stable: StableId): number {
@@ -301,6 +346,13 @@ class Audit {
     do {
       nodes++;
       seen[node] = 1;
+      this.expect(
+        "STABLE-5",
+        `tree of node ${node}`,
+        treeOfNode(memory, node),
+        treeOfNode(memory, stable),
+      );
+      this.expect("STABLE-5", `hash of node ${node}`, stableHashLow(memory, node), low);
       if (this.isIndexed(contents, stableContent(node))) fronts++;
       node = nextDup(memory, node);
     } while (seen[node] !== 1 && nodes < seen.length);

@@ -79,6 +79,8 @@ const MIGRATE_OPTIONS: readonly (keyof MigrateOptions)[] = ["guest", "pfns", "to
 export interface EngineEvents {
   /** A pass of ksmd ended; the counters are those of its end. */
   pass: [counters: Counters];
+  /** The policy "compact" has taken blocks away. */
+  released: [released: Released];
   /** A worker of the engine died; every pending call has been rejected with the same error. */
   crash: [error: PagefoldError];
   /** The engine is closed: its workers have ended. */
@@ -153,7 +155,9 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     this.#memory = memory;
     this.#owner = owner;
     this.#keeper = new BlockKeeper(memory, owner, () => this.#crew);
-    this.#compaction = new AutoCompaction(memory, this.#keeper);
+    this.#compaction = new AutoCompaction(memory, this.#keeper, (released) => {
+      this.emit("released", released);
+    });
     this.#crew = new LocalCrew(memory, (counters) => this.emit("pass", counters));
     this.#host = {
       moveToNode: (guest, to, call) => this.#moveToNode(guest, to, call),
@@ -356,6 +360,11 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     await this.#crew.request({ kind: "settled", ignoreVolatile }, call);
   }
 
+  /** For looking into the machine. @internal */
+  get memory(): Memory {
+    return this.#memory;
+  }
+
   /**
    * Stops the workers; pending calls are rejected with PAGEFOLD_CLOSED, and the signals of programs abort. A worker
    * that hears nothing for two seconds is terminated. Closing twice is fine.
@@ -451,8 +460,9 @@ export class Ksm {
 
   /**
    * Sets knobs, between two batches; those not given stay. EINVAL: unknown or out of range. EBUSY: maxPageSharing
-   * while pages are merged and run is not set to 2. ENOMEM: run 2 needs more frames than are free;
-   * PAGEFOLD_VCPU_STUCK: it waited in vain for a vCPU; run is 0 after either, and the call may be repeated.
+   * or mergeAcrossNodes while pages are merged and run is not set to 2. ENOMEM: run 2 needs more frames than are
+   * free; PAGEFOLD_VCPU_STUCK: it waited in vain for a vCPU; EBUSY: for a migrator; run is 0 after any of these, and
+   * the call may be repeated.
    * A rejected call has changed nothing else.
    */
   async set(knobs: Partial<Knobs>, options?: CallOptions): Promise<void> {

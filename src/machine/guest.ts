@@ -157,8 +157,9 @@ export class EngineGuest extends Guest {
 
   /**
    * Gives each page of these bytes, by default all, a frame of its own; they are not merged from now on
-   * (MADV_UNMERGEABLE). ENOMEM: there are too few frames; PAGEFOLD_VCPU_STUCK: a vCPU reached no safepoint.
-   * Pages then are merged or private, none is lost, and the call may be repeated.
+   * (MADV_UNMERGEABLE). ENOMEM: there are too few frames; PAGEFOLD_VCPU_STUCK: a vCPU reached no safepoint; EBUSY:
+   * migrators move a frame of theirs again and again. Pages then are merged or private, none is lost, and the call
+   * may be repeated.
    */
   async unmergeable(
     address = 0,

@@ -20,9 +20,9 @@ import {
   NO_CONTENT,
   nextContent,
 } from "../ksm/content-index.js";
-import { hashHigh, nodeOfItem, stableHashLow, stateOf } from "../ksm/item.js";
+import { hashHigh, nodeOfItem, stableHashLow, stateOf, treeOfItem } from "../ksm/item.js";
 import { type Shard, shardWord } from "../ksm/shard.js";
-import { nextDup, nodeIsLive, nodeLength } from "../ksm/stable.js";
+import { nextDup, nodeIsListed, nodeIsLive, nodeLength, treeOfNode } from "../ksm/stable.js";
 import { guestBase, guestCount, guestIsLive, guestNode, guestPages } from "../mm/guest.js";
 import { namedFrame } from "../mm/keyhole.js";
 import { pteIsPresent, readPte } from "../mm/pte.js";
@@ -52,7 +52,10 @@ export interface GuestReport {
   readonly saved_bytes: number;
 }
 
-/** Contents that occur copies_min to copies_max times, among the pages that were looked at. */
+/**
+ * Contents that occur copies_min to copies_max times, among the pages that were looked at. With merge_across_nodes 0
+ * a content counts once for each node that has it.
+ */
 export interface HistogramRow {
   /** A power of two. */
   readonly copies_min: number;
@@ -136,7 +139,13 @@ function histogram(shard: Shard): HistogramRow[] {
   };
   let leftovers = 0;
   for (let stable = 0; stable < shardWord(shard, SHARD_NEXT_NODE); stable++) {
-    if (!nodeIsLive(memory, stable) || !isFirstOfRing(memory, stable)) continue;
+    if (!nodeIsLive(memory, stable)) continue;
+    if (nodeIsListed(memory, stable)) {
+      // Its place is not known yet, nor whether others have its content there.
+      count(nodeLength(memory, stable));
+      continue;
+    }
+    if (!isFirstOfRing(memory, stable)) continue;
     const leftover = hasLeftover(shard, stable) ? 1 : 0;
     leftovers += leftover;
     count(ringLength(memory, stable) + leftover);
@@ -180,6 +189,7 @@ function hasLeftover(shard: Shard, stable: StableId): boolean {
     content = nextContent(memory, content)
   ) {
     if (contentIsStable(content)) continue;
+    if (treeOfItem(memory, contentNumber(content)) !== treeOfNode(memory, stable)) continue;
     const pte = readPte(memory, contentNumber(content));
     // One hash, two contents: only the bytes tell.
     if (memory.kernels.equalPages(ptePfn(pte), namedFrame(memory, stable))) return true;

@@ -22,7 +22,7 @@
  *   MIGRATE-2  a frame that was not moved is as it was: ptes, mapcount, references, mapping word.
  *   MIGRATE-3  the old frame is free afterwards, and no TLB translates to it: it may be reused at once.
  *   MIGRATE-4  a stable node never looks stale: its look-ups find the old frame, a frozen one, or the new one.
- * ORDER   pte.cas, seq.bump, ref.freeze, kpfn.flip, pte.finish
+ * ORDER   pte.cas, seq.bump, ref.freeze, kpfn.flip, moved.mark, pte.finish
  * LOCKS   page locks of old frames and of new ones, by trylock
  * MODEL   test/model/migrate.test.ts
  * LINUX   migrate_pages_batch, migrate_folio_unmap, folio_migrate_mapping, remove_migration_ptes.
@@ -36,12 +36,13 @@ import {
   mappingTag,
   PTE_FLAGS_MASK,
 } from "../base/layout.js";
-import { isFrame, type Memory } from "../base/memory.js";
+import { isFrame, type Memory, nodeOf } from "../base/memory.js";
 import { type Nid, NONE, type Pfn, type Slot } from "../base/units.js";
 import { allocFrameOn, freeFrame, freeFrames, putPage } from "../mm/frames.js";
 import { guestBase, guestOfSlot } from "../mm/guest.js";
 import { moveStableFrame } from "../mm/keyhole.js";
 import { beginDrain, drainAllLimbo, endDrain } from "../mm/limbo.js";
+import { markMoved } from "../mm/moved.js";
 import { trylockPage, unlockPage } from "../mm/page-lock.js";
 import { clearMapping, frameIndex, readMapping } from "../mm/page-mapping.js";
 import {
@@ -238,7 +239,9 @@ function rename(memory: Memory, old: Pfn, target: Pfn): void {
 /** Ends the entries of frame `i`: their ptes as they stood, with `pfn`. */
 function mapPlaces(memory: Memory, batch: MigrationBatch, i: number, pfn: Pfn): void {
   const end = batch.placeEnds[i] as number;
+  const isAway = nodeOf(memory, pfn) !== nodeOf(memory, batch.olds[i] as Pfn);
   for (let place = firstPlace(batch, i); place < end; place++) {
+    if (isAway) markMoved(memory, batch.slots[place] as Slot);
     const flags = (batch.ptes[place] as number) & PTE_FLAGS_MASK;
     // Counted before the pte can be seen: else it is unmapped below zero.
     getPage(memory, pfn);

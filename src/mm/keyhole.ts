@@ -44,7 +44,8 @@ export function stableWord(memory: Memory, stable: StableId): WordIndex {
   return memory.layout.stable + stable * STABLE_WORDS;
 }
 
-function readKpfn(memory: Memory, stable: StableId): number {
+/** The whole word: the same at two moments => it named the same frame in between, without a break. */
+export function readKpfn(memory: Memory, stable: StableId): number {
   // ORDER kpfn.read <- kpfn.flip, kpfn.name
   return loadWord(memory.control, stableWord(memory, stable) + STABLE_KPFN);
 }

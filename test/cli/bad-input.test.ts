@@ -63,6 +63,44 @@ describe.concurrent("the command line", () => {
     ["run x --memory-per-node 1.5G", `--memory-per-node 1.5G: ${size}`],
     ["run x --memory-per-node 1GB", `--memory-per-node 1GB: ${size}`],
     ["run x --output", `--output: its value is missing; ${see}`],
+    ["run x --migrators 65", `--migrators 65: ${range(0, 64)}`],
+    ["run x --merge-across-nodes 2", `--merge-across-nodes 2: ${range(0, 1)}`],
+    [
+      "run x --policy follow,chaoz",
+      `--policy chaoz: ${available} follow, balance, compact, chaos, off`,
+    ],
+    ["run x --policy=", `--policy: ${available} follow, balance, compact, chaos, off`],
+    [
+      "run x --policy off,follow",
+      "--policy off,follow: off is no policy beside others; name each policy once, or off alone",
+    ],
+    [
+      "run x --policy chaos,follow,chaos",
+      "--policy chaos,follow,chaos: chaos is named twice; name each policy once, or off alone",
+    ],
+    [
+      "run x --migrators 0 --policy chaos,follow",
+      "--policy chaos,follow: has nobody to follow it; give --migrators 1 or more, or --policy off",
+    ],
+    ["stress x", "stress: takes options only; see pagefold stress --help"],
+    ["stress --sed 1", "--sed: there is no such option; did you mean --seed?"],
+    ["stress --seed", "--seed: its value is missing; see pagefold stress --help"],
+    ["stress --seed 4294967296", `--seed 4294967296: ${range(0, 2 ** 32 - 1)}`],
+    ["stress --seconds -1", `--seconds -1: ${aboveZero}, or 0 for no end`],
+    ["stress --guests 0", `--guests 0: ${range(1, 4096)}`],
+    ["stress --vcpus 65", `--vcpus 65: ${range(1, 64)}`],
+    ["stress --ksmd 2", `--ksmd 2: ${range(1, 1)}`],
+    ["stress --migrators 0", `--migrators 0: ${range(1, 64)}`],
+    [
+      "stress --memory-per-node 64K --guests 3",
+      "--memory-per-node 65536: guests may fill half of it, and 3 with 2 vCPUs each need more; " +
+        "give at least 196608 (192 KiB)",
+    ],
+    [
+      "stress --nodes 64 --memory-per-node 1G",
+      "--memory-per-node 1073741824: 64 nodes of it are more than 64.00 GiB; give less",
+    ],
+    ["stress --dump new/", "--dump new/: is not the name of a file; name a file"],
   ])("%s", (args, line) => refused(args.split(" "), line));
 
   it("a hash that these kernels do not have", async () => {

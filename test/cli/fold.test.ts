@@ -137,6 +137,66 @@ describe.concurrent("synth", () => {
   });
 });
 
+describe("migrators", () => {
+  const spec = "synth:pages=20000,dup=0.5,alike=16,zero=0.1,guests=2";
+  const counts = countsOf({ pages: 20_000, dup: 0.5, alike: 16, zero: 0.1, guests: 2 });
+
+  it("that move frames at random change no counter of merging, and no byte", async () => {
+    const document = await documentOf([spec, "--migrators", "2", "--policy", "chaos"]);
+    expect(document.counters).toMatchObject(closedForm(counts, 256));
+    expect(document).toMatchObject({
+      ...{ settled: true, verify: { pages: 40_000, mismatches: 0 }, check: "clean" },
+      options: { migrators: 2, policies: ["chaos"], merge_across_nodes: 1 },
+      memory: { released_bytes: 0 },
+    });
+    expect(document.migrations.succeeded).toBeGreaterThan(0);
+  });
+
+  it("empty blocks, whose memory goes back to the system", async () => {
+    const { memory, frames, nodes, migrations, options } = await documentOf([spec]);
+    expect(options).toMatchObject({ migrators: 1, policies: ["compact"] });
+    // Three quarters of 40,000 frames are free; all but the rest of a block a node went back.
+    expect(memory.released_bytes).toBeGreaterThan(0.6 * 40_000 * PAGE);
+    expect(memory.released_bytes + memory.reusable_bytes).toBe((40_000 - frames.used) * PAGE);
+    expect(migrations.succeeded).toBeGreaterThan(0);
+    const { rss_before_bytes: before = 0, rss_after_bytes: after = 0 } = memory;
+    const fall = Number(before) - Number(after);
+    expect(fall).toBeGreaterThan(0.5 * memory.released_bytes);
+    expect(nodes.map(({ node, pages }) => [node, pages])).toEqual([
+      [0, 20_000],
+      [1, 20_000],
+    ]);
+  });
+
+  it("do nothing when there are none, or no policy", async () => {
+    const none = {
+      succeeded: 0,
+      failed: { pinned: 0, busy: 0, no_frame: 0, raced: 0, timeout: 0 },
+    };
+    for (const args of [
+      ["--migrators", "0"],
+      ["--policy", "off"],
+    ]) {
+      const { memory, migrations, options } = await documentOf(["synth:pages=300", ...args]);
+      expect(options.policies).toEqual([]);
+      expect(migrations).toEqual(none);
+      expect(memory.released_bytes).toBe(0);
+    }
+  });
+
+  it("or not, pages are merged on their own node alone if that is asked for", async () => {
+    const own = countsOf({ pages: 20_000, dup: 0.5, alike: 16, zero: 0.1, guests: 1 });
+    const document = await documentOf([spec, "--merge-across-nodes", "0"]);
+    const { pages_shared, pages_sharing, pages_unshared } = closedForm(own, 256);
+    expect(document.counters).toMatchObject({
+      pages_shared: 2 * pages_shared,
+      pages_sharing: 2 * pages_sharing,
+      pages_unshared: 2 * pages_unshared,
+    });
+    expect(document.guests.map(({ remote_pages }) => remote_pages)).toEqual([0, 0]);
+  });
+});
+
 describe.concurrent("the document", () => {
   const schema = JSON.parse(
     fs.readFileSync(new URL("../../schema/run.schema.json", import.meta.url), "utf8"),
@@ -226,9 +286,11 @@ describe.concurrent("passes", () => {
 
 describe.concurrent("options", () => {
   it("--memory-per-node is what each node gets, in whole blocks", async () => {
-    const document = await documentOf(["synth:pages=300", "--memory-per-node", "3M"]);
+    const args = ["--memory-per-node", "3500K", "--policy", "off"];
+    const document = await documentOf(["synth:pages=300", ...args]);
     expect(document.options.memory_per_node).toBe(4 * 2 ** 20);
     expect(document.nodes.map((node) => node.frames_total)).toEqual([1024, 1024]);
+    expect(document.nodes.map((node) => node.blocks)).toEqual([4, 4]);
   });
 
   it("--seconds ends merging, and what was merged is verified", async () => {

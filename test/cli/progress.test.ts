@@ -93,6 +93,23 @@ describe("the line", () => {
     expect(lineAt(columns, 3, "merging, pass 2", at)).toBe(line);
   });
 
+  it.each([
+    [
+      120,
+      " stressing, round 4   10%  51,234 operations/s  9,876 copies/s  12 shared  48 KiB saved  ETA 27 s",
+    ],
+    [80, " stressing, round 4   10%  51,234 operations/s  48 KiB saved  ETA 27 s"],
+    [40, " stressing, round 4   10%  48 KiB saved"],
+  ])("of %i columns tells rates in place of pages", (columns, line) => {
+    const terminal = new FakeTerminal(columns);
+    const view = viewOf(terminal);
+    view.begin("stressing, round 4", 30_000);
+    view.update(3000, { shared: 12, sharing: 12 }, ["51,234 operations/s", "9,876 copies/s"]);
+    vi.advanceTimersByTime(3000);
+    expect(terminal.line).toBe(line);
+    view.end();
+  });
+
   it("tells how long a stage has taken whose end is not known", () => {
     expect(lineAt(80, 0.9, "starting", { total: 0 })).toBe(" starting");
     expect(lineAt(80, 2, "starting", { total: 0 })).toBe(" starting  2 s");

@@ -19,6 +19,7 @@ export function guestRow(name: string, pages: number, of: Partial<GuestRow> = {}
     pages_volatile: 0,
     saved_bytes: (of.pages_sharing ?? 0) * PAGE,
     zero_pages: 0,
+    remote_pages: 0,
     saved_zero_bytes: 0,
     unreadable_pages: 0,
     ...of,
@@ -44,6 +45,15 @@ export function runDocument(
     guests,
     counters: { pages_volatile: sum("pages_volatile") },
     histogram: [],
+    nodes: [],
+    migrations: {
+      succeeded: 0,
+      failed: { pinned: 0, busy: 0, no_frame: 0, raced: 0, timeout: 0 },
+    },
+    memory: {
+      ...{ reusable_bytes: 0, released_bytes: 0 },
+      ...{ rss_before_bytes: null, rss_after_bytes: null },
+    },
     timing: {
       first_pass_seconds: 0.0512,
       merge_pass_seconds: 1.8349,

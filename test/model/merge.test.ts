@@ -318,8 +318,8 @@ mustFail("a page aimed at a node", BOUNDS, [
     /REF|MAP|PTE|STABLE|RMAP/,
     [
       AIM,
-      "  return target < 0 ? NONE : target;",
-      "  if (target >= 0) putPage(memory, target);\n  return target < 0 ? NONE : target;",
+      "  if (treeOfFrame(memory, target) === treeOfFrame(memory, pfn)) return target;\n  putPage(memory, target);",
+      "  putPage(memory, target);\n  if (treeOfFrame(memory, target) === treeOfFrame(memory, pfn)) return target;",
     ],
     [
       AIM,

@@ -158,7 +158,7 @@ function unmerged(production: Production, written: boolean): Watched {
     migrator: machine.migrator(machine.frameOf(0)),
     ...(written ? { writer0: machine.writer(0, 1) } : {}),
   };
-  return machine.watch(threads, ["migrated 1", "pinned 1", "raced 1"], () => {
+  return machine.watch(threads, ["migrated 1", "pinned 1", "busy 1", "raced 1"], () => {
     const { ksm_ptes, pages_shared } = machine.counters;
     if (ksm_ptes + pages_shared !== 0) throw new Error(`UNMERGE-1: ${ksm_ptes} left merged`);
   });
@@ -234,7 +234,7 @@ mustFail("migrate against ksmd", BOUNDS, [
   mutant(
     "an entry taken for a page that is not merged (H31)",
     (p) => unmerged(p, false),
-    /UNMERGE-1|ITEM-2/,
+    /UNMERGE-1|ITEM-2|MAP-1/,
     ["ksm/unmerge", "        else foreign = pte;", "        else slot++;"],
   ),
   mutant("M not kept in entries (H31)", (p) => unmerged(p, false), /PTE-5|UNMERGE-1/, [
@@ -258,15 +258,30 @@ mustFail("migrate against ksmd", BOUNDS, [
     (p) => ofDyingNode(p, false),
     /RMAP-1/,
     [
-      "ksm/stable",
+      "ksm/sharers",
       "  removeSharer(shard, stable, slot);\n  disownFrame(memory, stable, pfn);\n  unlockPage(memory, pfn);\n",
       "  unlockPage(memory, pfn);\n  removeSharer(shard, stable, slot);\n",
     ],
   ),
+  mutant(
+    "run = 2 takes pages off their node without the page lock",
+    (p) => unmerged(p, false),
+    /RMAP-1/,
+    [
+      "ksm/sharers",
+      "  if (!takeLock(memory, pfn, wait)) return false;\n  removeSharers(",
+      "  if (wait && pfn < 0) return false;\n  removeSharers(",
+    ],
+    [
+      "ksm/sharers",
+      "  removeSharers(shard, stable);\n  disownFrame(memory, stable, pfn);\n  unlockPage(memory, pfn);\n",
+      "  removeSharers(shard, stable);\n  disownFrame(memory, stable, pfn);\n",
+    ],
+  ),
   mutant("a node without sharers whose frame keeps its key", ofRetiredNode, /RMAP-1/, [
-    "ksm/stable",
-    "  disownFrame(memory, stable, pfn);\n",
-    "",
+    "ksm/sharers",
+    "  removeSharer(shard, stable, slot);\n  disownFrame(memory, stable, pfn);\n",
+    "  removeSharer(shard, stable, slot);\n",
   ]),
   mutant("frozen with ksmd's reference", (p) => ofNode(p, null), /REF-|PTE-|MAP-/, [
     MIGRATE,

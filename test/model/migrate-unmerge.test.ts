@@ -302,8 +302,8 @@ const NO_FRAME = "    if (outcome !== UNMERGED && count === 0) return outcome;\n
 mustFail("unmerge against migrators", NARROW, [
   // Not on the lock of the frame, but on its count: for as long as the migrator is not let run.
   mutant("a frozen frame tried again and again", region, /livelock/, [
-    "ksm/stable",
-    "    if (wait) waitForFrozen(memory, stable);\n",
+    "ksm/sharers",
+    "    if (wait) awaitFreeze(memory, stable);\n",
     "",
   ]),
   mutant("an entry taken for a page that is not merged (H31)", region, /UNMERGE-1|LIFE-1/, [

@@ -6,6 +6,7 @@ export * as counters from "../../src/ksm/counters.js";
 export * as hotRemove from "../../src/ksm/hot-remove.js";
 export * as knobs from "../../src/ksm/knobs.js";
 export * as lifecycle from "../../src/ksm/lifecycle.js";
+export * as peek from "../../src/ksm/peek.js";
 export * as scan from "../../src/ksm/scan.js";
 export * as shards from "../../src/ksm/shard.js";
 export * as audit from "../../src/machine/check.js";

@@ -134,7 +134,7 @@ mustFail("unmerge", BOUNDS, [
       ),
     ],
     build: (production) => oneRetry(production),
-    what: /UNMERGE-1|MAP-2/,
+    what: /UNMERGE-1|MAP-[12]/,
   },
   {
     name: "copies installed without a shootdown",

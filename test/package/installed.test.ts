@@ -103,7 +103,9 @@ describe("the module", () => {
   it("has its schema and its manifest beside it, and nothing else", async () => {
     const resolver = createRequire(join(await installed(), "app.js"));
     expect(resolver("pagefold/package.json").version).toBe(MANIFEST.version);
-    expect(resolver("pagefold/run.schema.json").$schema).toMatch(/2020-12/);
+    for (const name of ["run", "stress"]) {
+      expect(resolver(`pagefold/${name}.schema.json`).$schema).toMatch(/2020-12/);
+    }
     expect(() => resolver.resolve("pagefold/dist/index.js")).toThrow(
       expect.objectContaining({ code: "ERR_PACKAGE_PATH_NOT_EXPORTED" }),
     );

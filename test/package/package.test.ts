@@ -31,7 +31,12 @@ describe("the tarball", () => {
       ...["dist", "docs", "package.json", "schema"],
     ]);
     const beside = files.filter((path) => /^(docs|schema)\//.test(path));
-    expect(beside).toEqual(["docs/api.md", "docs/embedding.md", "schema/run.schema.json"]);
+    expect(beside).toEqual([
+      "docs/api.md",
+      "docs/embedding.md",
+      "schema/run.schema.json",
+      "schema/stress.schema.json",
+    ]);
   });
 
   it("has in dist what the sources make, the kernels, and nothing of before", async () => {
@@ -90,7 +95,12 @@ describe("the linters of packages", () => {
     const { status, stdout } = await command("npx", args, ROOT);
     const { analysis } = JSON.parse(stdout);
     const entrypoints = Object.keys(analysis.entrypoints);
-    expect(entrypoints.sort()).toEqual([".", "./package.json", "./run.schema.json"]);
+    expect(entrypoints.sort()).toEqual([
+      ".",
+      "./package.json",
+      "./run.schema.json",
+      "./stress.schema.json",
+    ]);
     expect(status).toBe(0);
   });
 });

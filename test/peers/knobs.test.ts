@@ -1,8 +1,8 @@
 /**
  * The knobs' contracts, and what follows from them: rows C of shared/spec/ksm-semantics.md section 4.5.
  *
- * Rows that are not here: C6 C25 (no merge_across_nodes yet), C7 C8 C9 (no advisor yet), C20 (no
- * use_zero_pages yet), C21 C22 (no clones yet), C24 (no smart_scan yet). Their knobs are refused by name.
+ * Rows that are not here: C7 C8 C9 (no advisor yet), C20 (no use_zero_pages yet), C21 C22 (no clones yet),
+ * C24 (no smart_scan yet). Their knobs are refused by name.
  */
 import { expect, it } from "vitest";
 import type { Engine, EngineGuest, Knobs } from "../../dist/index.js";
@@ -11,8 +11,10 @@ import { codeOf, describeEngines, mergeStep, PAGE, prepare, withEngine } from ".
 
 const HOUR = 3_600_000;
 
-function filled(engine: Engine, pages: number, byte = 7): EngineGuest {
-  const guest = engine.createGuest({ bytes: pages * PAGE });
+const NODES = { nodes: 2 };
+
+function filled(engine: Engine, pages: number, byte = 7, node = 0): EngineGuest {
+  const guest = engine.createGuest({ bytes: pages * PAGE, node });
   guest.fill(0, guest.bytes, byte);
   return guest;
 }
@@ -41,7 +43,8 @@ describeEngines("knob contracts", (kind) => {
 
   it("start with the kernel's defaults", async () => {
     await withEngine(kind, {}, async (engine) => {
-      const defaults = { run: 0, pagesToScan: 100, sleepMillisecs: 20, maxPageSharing: 256 };
+      const scan = { run: 0, pagesToScan: 100, sleepMillisecs: 20 };
+      const defaults = { ...scan, maxPageSharing: 256, mergeAcrossNodes: 1 };
       expect(engine.ksm.knobs).toEqual(defaults);
       expect(engine.stats().knobs).toEqual(defaults);
     });
@@ -101,6 +104,62 @@ describeEngines("knob contracts", (kind) => {
     });
   });
 
+  it("C4: merge_across_nodes does not change while pages are merged", async () => {
+    await withEngine(kind, NODES, async (engine) => {
+      filled(engine, 2, 7, 0);
+      filled(engine, 2, 7, 1);
+      await engine.ksm.set({ mergeAcrossNodes: 0 });
+      expect(await mergeStep(engine)).toMatchObject(closedForm([2, 2], 256));
+      expect(await codeOf(() => engine.ksm.set({ mergeAcrossNodes: 1 }))).toBe("EBUSY");
+      const both = { pagesToScan: 7, mergeAcrossNodes: 1 } as const;
+      expect(await codeOf(() => engine.ksm.set(both))).toBe("EBUSY");
+      expect(engine.ksm.knobs).toMatchObject({ pagesToScan: 100, mergeAcrossNodes: 0 });
+      expect(await codeOf(() => engine.ksm.set({ mergeAcrossNodes: 0 }))).toBeNull();
+      expect(engine.stats().counters).toMatchObject(closedForm([2, 2], 256));
+    });
+  });
+
+  it("C5: after run = 2 merge_across_nodes changes, and later fills obey it", async () => {
+    await withEngine(kind, NODES, async (engine) => {
+      filled(engine, 20, 7, 0);
+      filled(engine, 30, 7, 1);
+      expect(await mergeStep(engine)).toMatchObject(closedForm([50], 256));
+      await engine.ksm.set({ run: 2 });
+      await engine.ksm.set({ mergeAcrossNodes: 0, maxPageSharing: 16 });
+      expect(await mergeStep(engine)).toMatchObject(closedForm([20, 30], 16));
+      await engine.ksm.set({ run: 2, mergeAcrossNodes: 1 });
+      expect(await mergeStep(engine)).toMatchObject(closedForm([50], 16));
+    });
+  });
+
+  it("C6: merge_across_nodes takes 0 and 1", async () => {
+    await withEngine(kind, NODES, async (engine) => {
+      for (const mergeAcrossNodes of [2, -1, 0.5, "0", true, null]) {
+        const code = await codeOf(() => setAny(engine, { mergeAcrossNodes }));
+        expect(code, `merge_across_nodes = ${mergeAcrossNodes}`).toBe("EINVAL");
+      }
+      expect(engine.ksm.knobs.mergeAcrossNodes).toBe(1);
+    });
+  });
+
+  it("C25: a merged frame that moves to where an equal page lies ends up with it", async () => {
+    await withEngine(kind, { ...NODES, ksm: { mergeAcrossNodes: 0 } }, async (engine) => {
+      const a = filled(engine, 3, 7, 0);
+      const b = filled(engine, 1, 7, 1);
+      expect(await mergeStep(engine)).toMatchObject(closedForm([3, 1], 256));
+      expect(await engine.migrate({ guest: a, to: 1 })).toMatchObject({ succeeded: 1 });
+      expect(await mergeStep(engine)).toMatchObject(closedForm([4], 256));
+      const c = filled(engine, 2, 7, 0);
+      expect(await mergeStep(engine)).toMatchObject(closedForm([4, 2], 256));
+      // Two frames of several pages each become a chain.
+      expect(await engine.migrate({ guest: c, to: 1 })).toMatchObject({ succeeded: 1 });
+      const chain = { stable_node_chains: 1, stable_node_dups: 2 };
+      expect(await mergeStep(engine)).toMatchObject({ ...closedForm([4, 2], 256), ...chain });
+      for (const guest of [a, b, c]) expect(guest.read(0, 1)[0]).toBe(7);
+      expect(engine.stats().nodes.map(({ used }) => used)).toEqual([0, 2]);
+    });
+  });
+
   it("C5: after run = 2 it changes, and later fills obey it", async () => {
     await withEngine(kind, {}, async (engine) => {
       filled(engine, 40);
@@ -114,9 +173,9 @@ describeEngines("knob contracts", (kind) => {
     });
   });
 
-  it("C6 to C9: knobs that do not exist are refused by name", async () => {
+  it("C7 to C9: knobs that do not exist are refused by name", async () => {
     await withEngine(kind, {}, async (engine) => {
-      for (const knob of ["mergeAcrossNodes", "advisorMode", "useZeroPages", "toString"]) {
+      for (const knob of ["advisorMode", "smartScan", "useZeroPages", "toString"]) {
         expect(await codeOf(() => setAny(engine, { [knob]: 1 })), knob).toBe("EINVAL");
       }
       const message = setAny(engine, { smartScan: 1 });

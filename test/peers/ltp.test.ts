@@ -3,8 +3,8 @@
  * its exact counters, and every byte verified between the phases.
  *
  * ksm02 to ksm04 vary the placement of the same scenario by cpusets and memory limits, which become options
- * of the engine: one node, and frames for the pages and what is in flight. ksm05 needs processes that die, ksm06
- * merge_across_nodes, ksm07 smart_scan; none of them exists here yet.
+ * of the engine: one node, and frames for the pages and what is in flight. ksm05 needs processes that die, ksm07
+ * smart_scan; neither exists here yet.
  */
 import { expect, it } from "vitest";
 import type { Engine, EngineGuest, EngineOptions } from "../../dist/index.js";
@@ -79,7 +79,39 @@ async function ksm01(kind: Kind, more: EngineOptions): Promise<void> {
   });
 }
 
+/** 100 pages of one content on each node: merged across nodes, and then on each. */
+async function ksm06(kind: Kind, nodes: number): Promise<void> {
+  await withEngine(kind, { nodes }, async (engine) => {
+    const bytes = 100 * PAGE;
+    const guests = Array.from({ length: nodes }, (_, node) => engine.createGuest({ bytes, node }));
+    for (const guest of guests) guest.fill(0, bytes, 10);
+    const all = 100 * nodes;
+    await engine.ksm.set({ sleepMillisecs: 0, pagesToScan: all, maxPageSharing: all });
+    const found: number[][] = [];
+    for (const mergeAcrossNodes of [1, 0] as const) {
+      await engine.ksm.set({ run: 2 });
+      await engine.ksm.set({ mergeAcrossNodes });
+      await engine.ksm.set({ run: 1 });
+      await engine.ksm.scan(3);
+      await engine.ksm.set({ run: 0 });
+      found.push(pages(engine.stats().counters));
+    }
+    await engine.ksm.set({ run: 2 });
+    expect(found).toEqual([
+      [1, all - 1, 0, 0],
+      [nodes, all - nodes, 0, 0],
+    ]);
+    expect(pages(engine.stats().counters)).toEqual([0, 0, 0, 0]);
+    const content = Buffer.alloc(bytes, 10);
+    for (const guest of guests) expect(content.equals(guest.read(0, bytes))).toBe(true);
+  });
+}
+
 describeEngines("LTP", (kind) => {
+  it.each([2, 4])("ksm06: merge_across_nodes 1 and 0 on %i nodes", async (nodes) => {
+    await ksm06(kind, nodes);
+  });
+
   it("ksm01: three processes that share more and less (phases 1 to 6)", async () => {
     await ksm01(kind, {});
   });

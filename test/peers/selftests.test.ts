@@ -3,13 +3,13 @@
  * is that of shared/spec/ksm-semantics.md section 4.1 and 4.2.
  *
  * Rows that are not here: K1c F6..F8 F11 (there are no processes to opt in or to fork), K1d F4 F5 (guest
- * pages have no protections), K3 K4 F2 (no use_zero_pages yet), K5 K6 (no merge_across_nodes yet), K7 K8
- * (they assert nothing; bench measures), F3 (no discard yet), F9 (is F1 here), F10 R1 R2 (no clones and
- * no migration yet).
+ * pages have no protections), K3 K4 F2 (no use_zero_pages yet), K7 K8 (they assert nothing; bench measures),
+ * F3 (no discard yet), F9 (is F1 here), F10 (no clones yet), R2 (no remap yet). R1's processes are no forks here.
  */
 import { expect, it } from "vitest";
 import type { Engine, EngineGuest } from "../../dist/index.js";
 import { closedForm } from "../oracle/closed-form.js";
+import { pfnsOf, pfnsOfAll } from "../workers/pfns.js";
 import { describeEngines, mergeStep, PAGE, prepare, withEngine } from "./engines.js";
 
 const STAR = "*".charCodeAt(0);
@@ -74,6 +74,41 @@ describeEngines("selftests", (kind) => {
       expected.write("+", PAGE);
       expect(expected.equals(guest.read(0, guest.bytes))).toBe(true);
       expect(engine.stats().counters.cow_ksm).toBe(2);
+    });
+  });
+
+  it.each([
+    { title: "K5: equal pages of two nodes are one frame", across: 1 as const, counts: [2] },
+    { title: "K6: or one on each", across: 0 as const, counts: [1, 1] },
+  ])("$title, with merge_across_nodes $across", async ({ across, counts }) => {
+    await withEngine(kind, { nodes: 2 }, async (engine) => {
+      await prepare(engine);
+      await engine.ksm.set({ mergeAcrossNodes: across });
+      for (const node of [0, 1]) {
+        const guest = engine.createGuest({ bytes: PAGE, node });
+        guest.fill(0, PAGE, STAR);
+        await mergeStep(engine);
+      }
+      expect(engine.stats().counters).toMatchObject(closedForm(counts, 256));
+    });
+  });
+
+  it("R1: a merged page of many guests moves to another node with all of them", async () => {
+    await withEngine(kind, { nodes: 2 }, async (engine) => {
+      await prepare(engine);
+      const guests = Array.from({ length: 121 }, () => engine.createGuest({ bytes: PAGE }));
+      for (const guest of guests) guest.fill(0, PAGE, 0xcf);
+      expect(await mergeStep(engine)).toMatchObject(closedForm([121], 256));
+      const one = guests[77] as EngineGuest;
+      const [before] = await pfnsOf(engine, one);
+      const to = engine.stats().nodes[0]?.used === 0 ? 0 : 1;
+      // Only the frame: the others' homes stay where they are.
+      expect(await engine.migrate({ guest: one, to })).toMatchObject({ succeeded: 1 });
+      const [after] = await pfnsOf(engine, one);
+      expect(after).not.toBe(before);
+      expect(await pfnsOfAll(engine, guests)).toEqual(guests.map(() => [after]));
+      for (const guest of guests) expect(isFilled(guest, 0xcf)).toBe(true);
+      expect(engine.stats().nodes[to]?.used).toBe(1);
     });
   });
 

@@ -93,6 +93,7 @@ describe("knobs", () => {
     pagesToScan: ["pages_to_scan", 0, 2 ** 31 - 1],
     sleepMillisecs: ["sleep_millisecs", 0, 2 ** 31 - 1],
     maxPageSharing: ["max_page_sharing", 2, 2 ** 31 - 1],
+    mergeAcrossNodes: ["merge_across_nodes", 0, 1],
   };
 
   it.each(Object.entries(RANGES))(

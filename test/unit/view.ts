@@ -1,12 +1,13 @@
 /** view - a look into an engine's memory from a thread of its own: ptes, frames, a ksmd by hand. */
 
 import { ptePfn } from "../../src/base/layout.js";
-import type { Memory } from "../../src/base/memory.js";
+import { type Memory, nodeOf } from "../../src/base/memory.js";
 import type { PageKernels } from "../../src/base/page-kernels.js";
 import { PAGE_SIZE } from "../../src/base/units.js";
 import type { Engine, ErrorCode } from "../../src/index.js";
 import { SCAN_PASS_ENDED, scanBatch } from "../../src/ksm/scan.js";
 import type { Shard } from "../../src/ksm/shard.js";
+import { hashInTree } from "../../src/ksm/tree.js";
 import { attachHandle } from "../../src/machine/handle.js";
 import { guestBase } from "../../src/mm/guest.js";
 import { readPte } from "../../src/mm/pte.js";
@@ -43,6 +44,18 @@ export function withOneHash(kernels: PageKernels): PageKernels {
     },
     forgetBlock: (block) => kernels.forgetBlock(block),
   };
+}
+
+/** One hash, written for its tree, is the same for every node: pages of all trees stand in one list. */
+export function withOneList(memory: Memory): Memory {
+  const kernels = withOneHash(memory.kernels);
+  kernels.hashPages = (pfns, count, hashes) => {
+    for (let i = 0; i < count; i++) {
+      hashes[2 * i] = hashInTree(7, nodeOf(memory, pfns[i] as number));
+      hashes[2 * i + 1] = 7;
+    }
+  };
+  return { ...memory, kernels };
 }
 
 /** Full passes by hand. */

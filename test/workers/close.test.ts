@@ -32,6 +32,7 @@ const WAYS: readonly (readonly [string, Record<string, unknown>])[] = [
   ["pending", { rejected: Array(6).fill(closed) }],
   ["withoutWorkers", { rejected: Array(3).fill(closed) }],
   ["spinning", { rejected: [closed] }],
+  ["policies", { rejected: [closed, closed] }],
   ["crashed", { rejected: [crashed, crashed] }],
   ["notClonable", { rejected: [25], ports: 0 }],
   ["abortedStart", { rejected: [20] }],

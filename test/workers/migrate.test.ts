@@ -1,6 +1,9 @@
 /** Migration on real engines: what moves, what does not and why, and that nobody loses a byte. */
 import { afterEach, describe, expect, it } from "vitest";
 import { createEngine, type Engine, type EngineGuest, PAGE_SIZE } from "../../dist/index.js";
+import { attachHandle } from "../../dist/machine/handle.js";
+import { trylockPage, unlockPage } from "../../dist/mm/page-lock.js";
+import { ended, nextMessage, startWorker } from "./own-worker.js";
 import { pfnsOf } from "./pfns.js";
 
 const NONE_FAILED = { pinned: 0, busy: 0, no_frame: 0, raced: 0, timeout: 0 };
@@ -102,6 +105,50 @@ describe.each(CREWS)("migration $title", ({ workers, migrators }) => {
     });
     expectPages(a, (page) => page);
     expect(b.node).toBe(1);
+    expect((await engine.check()).problems).toEqual([]);
+  });
+
+  it("counts frames whose page lock another thread holds", async () => {
+    const [a] = await start();
+    fill(a, (page) => page);
+    const pfns = await pfnsOf(engine, a);
+    const other = await attachHandle(engine.handle);
+    const held = pfns.slice(3, 6);
+    for (const pfn of held) expect(trylockPage(other, pfn)).toBe(true);
+    expect(await engine.migrate({ guest: a, to: 1 })).toEqual({
+      succeeded: PAGES - held.length,
+      failed: { ...NONE_FAILED, busy: held.length },
+    });
+    for (const pfn of held) unlockPage(other, pfn);
+    expect(await engine.migrate({ guest: a, to: 1 })).toMatchObject({ succeeded: held.length });
+    expectPages(a, (page) => page);
+    expect((await engine.check()).problems).toEqual([]);
+  });
+
+  it("counts frames of a guest whose vCPU reaches no safepoint; another guest's move", async () => {
+    const [a, b] = await start();
+    fill(a, (page) => page);
+    fill(b, (page) => page);
+    const flag = new Int32Array(new SharedArrayBuffer(4));
+    const data = { handle: engine.handle, guest: a.id, flag, steps: ["hold"], at: 0 };
+    const dweller = startWorker("section", data);
+    await nextMessage(dweller);
+    const pfns = [...(await pfnsOf(engine, a)), ...(await pfnsOf(engine, b))];
+    // Those of b to the node where they are: each to another frame of it.
+    expect(await engine.migrate({ pfns, to: 1 })).toEqual({
+      succeeded: PAGES,
+      failed: { ...NONE_FAILED, timeout: PAGES },
+    });
+    // Every pte stands as it stood: the guest goes on meanwhile.
+    expectPages(a, (page) => page);
+    fill(a, (page) => page + 1);
+    const left = nextMessage(dweller);
+    Atomics.add(flag, 0, 1);
+    await left;
+    await ended(dweller);
+    expect(await engine.migrate({ guest: a, to: 1 })).toMatchObject({ succeeded: PAGES });
+    expectPages(a, (page) => page + 1);
+    expectPages(b, (page) => page);
     expect((await engine.check()).problems).toEqual([]);
   });
 

@@ -2,7 +2,10 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 
-/** Starts programs/`name`.mjs. */
+/**
+ * Starts programs/`name`.mjs. It must end with `process.exit()`: a thread that ends by itself waits for its compiler's
+ * jobs, which may wait for a collection by that very thread, and so for ever (nodejs/node#54918).
+ */
 export function startWorker(name: string, workerData: unknown): Worker {
   return new Worker(new URL(`./programs/${name}.mjs`, import.meta.url), { workerData });
 }
@@ -16,7 +19,7 @@ export function nextMessage<T>(worker: Worker): Promise<T> {
   });
 }
 
-/** Resolves when the worker has ended by itself. */
+/** Resolves when the worker has ended. */
 export async function ended(worker: Worker): Promise<void> {
   if (worker.threadId !== -1) await once(worker, "exit");
 }

@@ -3,76 +3,24 @@
  */
 import { describe, expect, it } from "vitest";
 import { createEngine, type Engine, type EngineGuest } from "../../dist/index.js";
-import { ended, nextMessage, startWorker } from "./own-worker.js";
-// @ts-expect-error: plain JavaScript, because the writers run it in threads of their own
-import * as cells from "./programs/cells.mjs";
+import { PAGE, verifyAll, type Writing, type Written, write } from "./writing.js";
 
-const PAGES = 1024;
 const ENOUGH = 10_000;
 
-interface Written {
-  readonly versions: Uint32Array;
-  readonly verified: number;
-  readonly turns: number;
-}
-
-interface Plan {
+interface Plan extends Writing {
   readonly title: string;
-  /** For each thread its guest. */
-  readonly guests: readonly [number, number];
-  /** Pages of which each thread writes a half. */
-  readonly shared: number;
   /** Whether frames move from node to node meanwhile. */
   readonly moving: boolean;
 }
 
+const TWO = { guests: [0, 1], pages: 1024, shared: 0, enough: ENOUGH } as const;
+const ONE = { guests: [0, 0], pages: 1024, shared: 96, enough: ENOUGH } as const;
 const PLANS: readonly Plan[] = [
-  { title: "on two guests", guests: [0, 1], shared: 0, moving: false },
-  { title: "on one guest, some pages written by both", guests: [0, 0], shared: 96, moving: false },
-  { title: "on two guests whose frames move", guests: [0, 1], shared: 0, moving: true },
-  { title: "on one guest whose frames move", guests: [0, 0], shared: 96, moving: true },
+  { title: "on two guests", ...TWO, moving: false },
+  { title: "on one guest, some pages written by both", ...ONE, moving: false },
+  { title: "on two guests whose frames move", ...TWO, moving: true },
+  { title: "on one guest whose frames move", ...ONE, moving: true },
 ];
-
-/** Reads every page again, through the main thread's vCPU. */
-function verifyAll(guest: EngineGuest, threads: number, shared: number, written: Written[]): void {
-  written.forEach(({ versions }, thread) => {
-    const all = cells.cellsOf(thread, threads, PAGES, shared);
-    let wrong = 0;
-    all.forEach((cell: { gfn: number; from: number; length: number }, at: number) => {
-      const found = guest.read(cell.gfn * cells.PAGE + cell.from, cell.length);
-      const expected: Uint8Array = cells.bytesOf(guest.id, cell, versions[at]);
-      if (Buffer.compare(found, expected) !== 0) wrong++;
-    });
-    expect(wrong, `wrong cells of thread ${thread} of guest ${guest.id}`).toBe(0);
-  });
-}
-
-/** Rejects after a minute, ten times what it takes, with what the engine says of itself. */
-function stalled(engine: Engine, done: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const timer = setTimeout(() => {
-      reject(new Error(`no end in sight: ${JSON.stringify(engine.stats())}`));
-    }, 60_000);
-    done.addEventListener("abort", () => clearTimeout(timer), { once: true });
-  });
-}
-
-async function write(engine: Engine, plan: Plan): Promise<Written[]> {
-  const alone = plan.guests[0] !== plan.guests[1];
-  const workers = plan.guests.map((guest, thread) =>
-    startWorker("writer", {
-      ...{ handle: engine.handle, guest, pages: PAGES, shared: plan.shared, enough: ENOUGH },
-      ...(alone ? { thread: 0, threads: 1 } : { thread, threads: 2 }),
-    }),
-  );
-  const crashed = new Promise<never>((_, reject) => engine.once("crash", reject));
-  const messages = Promise.all(workers.map((worker) => nextMessage<Written>(worker)));
-  const stall = new AbortController();
-  const written = await Promise.race([messages, crashed, stalled(engine, stall.signal)]);
-  stall.abort();
-  await Promise.all(workers.map(ended));
-  return written;
-}
 
 /** Moves every frame of the guests from node to node until `done`; returns how many moves succeeded. */
 async function move(
@@ -99,7 +47,7 @@ describe("two threads write while ksmd merges", () => {
       ksm: { run: 1, sleepMillisecs: 0, pagesToScan: 512, maxPageSharing: 16 },
     });
     const guests = [...new Set(plan.guests)].map(() =>
-      engine.createGuest({ bytes: PAGES * cells.PAGE }),
+      engine.createGuest({ bytes: plan.pages * PAGE }),
     );
     const done = new AbortController();
     const moving = plan.moving ? move(engine, guests, done.signal) : Promise.resolve(0);
@@ -108,12 +56,8 @@ describe("two threads write while ksmd merges", () => {
     expect((await moving) > 1000).toBe(plan.moving);
     await engine.ksm.set({ run: 0 });
     const { counters } = engine.stats();
-    const [first, second] = written;
-    const verify = (): void => {
-      if (guests.length === 1) verifyAll(guests[0], 2, plan.shared, written);
-      else verifyAll(guests[0], 1, plan.shared, [first]);
-      if (guests.length === 2) verifyAll(guests[1], 1, plan.shared, [second]);
-    };
+    const [first, second] = written as [Written, Written];
+    const verify = (): void => verifyAll(guests, plan, written);
     verify();
     expect(counters.pages_merged).toBeGreaterThanOrEqual(ENOUGH);
     expect(counters.cow_ksm).toBeGreaterThanOrEqual(ENOUGH);

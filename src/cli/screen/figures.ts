@@ -28,6 +28,7 @@ export function sizeOfPages(pages: number): string {
 }
 
 export function duration(seconds: number): string {
+  if (seconds < 0.0001) return `${(seconds * 1e6).toFixed(seconds < 0.00001 ? 1 : 0)} us`;
   if (seconds >= 1) return `${seconds.toFixed(2)} s`;
   return `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
 }
@@ -35,4 +36,9 @@ export function duration(seconds: number): string {
 /** A part of nothing is nothing. */
 export function percent(part: number, whole: number): string {
   return `${(whole === 0 ? 0 : (100 * part) / whole).toFixed(1)}%`;
+}
+
+/** A word of memory. */
+export function hex(word: number): string {
+  return `0x${(word >>> 0).toString(16).padStart(8, "0")}`;
 }

@@ -13,8 +13,8 @@ import { count, sizeOfPages } from "./figures.js";
 export interface ProgressView {
   /** A stage begins; `total` in pages, 0: not known. */
   begin(stage: string, total: number): void;
-  /** `done` pages of the stage's total, and what merging has come to. */
-  update(done: number, found: Found): void;
+  /** `done` pages of the stage's total, and what merging has come to; `rates` are shown in place of the pages. */
+  update(done: number, found: Found, rates?: readonly string[]): void;
   /** Takes it off the screen: nothing of it stays. Idempotent. */
   end(): void;
 }
@@ -23,6 +23,10 @@ export interface ProgressView {
 interface Found {
   readonly shared: number;
   readonly sharing: number;
+}
+
+interface Rates {
+  readonly rates: readonly string[] | null;
 }
 
 interface Options {
@@ -57,7 +61,7 @@ class ProgressLine implements ProgressView {
   readonly #bar: cliProgress.SingleBar;
   /** The process may be made to exit while the line is there. */
   readonly #onExit = (): void => this.end();
-  #found: Found = { shared: 0, sharing: 0 };
+  #found: Found & Rates = { shared: 0, sharing: 0, rates: null };
 
   constructor(stream: NodeJS.WriteStream) {
     const options = {
@@ -76,8 +80,8 @@ class ProgressLine implements ProgressView {
     this.#bar.start(total, 0, { stage: printable(stage), ...this.#found } satisfies Payload);
   }
 
-  update(done: number, { shared, sharing }: Found): void {
-    this.#found = { shared, sharing };
+  update(done: number, { shared, sharing }: Found, rates: Rates["rates"] = null): void {
+    this.#found = { shared, sharing, rates };
     this.#bar.update(done, this.#found);
   }
 
@@ -119,7 +123,7 @@ class Line {
   lineWrapping(): void {}
 }
 
-interface Payload extends Found {
+interface Payload extends Found, Rates {
   readonly stage: string;
 }
 
@@ -130,7 +134,8 @@ interface Field {
 }
 
 /** The line; the last column stays free, where some terminals wrap. */
-function render(params: cliProgress.Params, { stage, shared, sharing }: Payload): string {
+function render(params: cliProgress.Params, payload: Payload): string {
+  const { stage, shared, sharing, rates } = payload;
   const { value: done, total, startTime, maxWidth } = params;
   const part = total > 0 ? Math.min(done / total, 1) : 0;
   const columns = maxWidth - 1;
@@ -139,12 +144,16 @@ function render(params: cliProgress.Params, { stage, shared, sharing }: Payload)
     { rank: 0, text: ` ${shortened(stage, columns - 1)}` },
     { rank: 6, text: total > 0 && maxWidth >= BAR_COLUMNS ? bar(part, maxWidth) : "" },
     { rank: 1, text: total > 0 ? `${Math.floor(100 * part)}%`.padStart(4) : "" },
-    { rank: 4, text: done > 0 ? `${count(done).padStart(count(total).length)} pages` : "" },
+    ...(rates ?? [pagesDone(done, total)]).map((text, i) => ({ rank: 4 + i / 10, text })),
     { rank: 5, text: shared > 0 ? `${count(shared)} shared` : "" },
     { rank: 2, text: sharing > 0 ? `${sizeOfPages(sharing)} saved` : "" },
     { rank: 3, text: time(part, total > 0, (Date.now() - startTime) / 1000) },
   ];
   return fitted(fields, columns);
+}
+
+function pagesDone(done: number, total: number): string {
+  return done > 0 ? `${count(done).padStart(count(total).length)} pages` : "";
 }
 
 function fitted(fields: readonly Field[], columns: number): string {

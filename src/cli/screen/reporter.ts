@@ -12,6 +12,7 @@ export class Reporter {
   readonly #timer: NodeJS.Timeout;
   /** Pages of the stage that are done. */
   #done: () => number = () => 0;
+  #rates: readonly string[] | undefined;
   /** What to do at a tick before the view is told. */
   #beforeTick: () => void = () => {};
 
@@ -25,6 +26,11 @@ export class Reporter {
   begin(stage: string, total: number, done: () => number = () => 0): void {
     this.#beforeTick = () => {};
     this.#start(stage, total, done);
+  }
+
+  /** What the line tells in place of the pages that are done. */
+  set rates(rates: readonly string[]) {
+    this.#rates = rates;
   }
 
   /** A stage for each pass of ksmd over `pages` pages. */
@@ -53,6 +59,6 @@ export class Reporter {
   #tick(): void {
     this.#beforeTick();
     const { pages_shared: shared, pages_sharing: sharing } = this.#engine.stats().counters;
-    this.#view.update(this.#done(), { shared, sharing });
+    this.#view.update(this.#done(), { shared, sharing }, this.#rates);
   }
 }

@@ -5,12 +5,10 @@ import { PAGE_SIZE } from "../../base/units.js";
 import type { GuestRow, RunDocument } from "../document.js";
 import { printable } from "../printable.js";
 import { shortened, wrapped } from "./columns.js";
+import { facts, PROSE } from "./facts.js";
 import { count, counted, duration, percent, size } from "./figures.js";
 import { type Column, columnWidth, renderTable, tableWidth } from "./table.js";
 
-/** Sentences are read no better when they are wider. */
-const PROSE = 80;
-const LABEL = 10;
 const BAR = 32;
 
 /** Columns that matter less: each is there only if names have so much beside it. The first goes first. */
@@ -23,7 +21,12 @@ const DISPENSABLE = [
 
 /** The whole output, with its last line break. */
 export function renderText(document: RunDocument, columns = PROSE): string {
-  const parts = [guestTable(document, columns), histogramTable(document), summary(document)];
+  const parts = [
+    guestTable(document, columns),
+    nodeTable(document),
+    histogramTable(document),
+    summary(document),
+  ];
   const texts = parts.filter((lines) => lines.length > 0).map((lines) => lines.join("\n"));
   return `${texts.join("\n\n")}\n`;
 }
@@ -79,6 +82,28 @@ function figureColumns({ guests, counters, unreadable_pages }: RunDocument): Col
   ];
 }
 
+/** Where pages lie, if there is more than one place. */
+function nodeTable({ nodes }: RunDocument): string[] {
+  if (nodes.length < 2) return [];
+  type Figure = keyof (typeof nodes)[number];
+  const column = (head: string, key: Figure): Column => ({
+    head,
+    cells: nodes.map((node) => count(node[key])),
+    align: key === "node" ? "left" : "right",
+  });
+  return renderTable(
+    [
+      column("node", "node"),
+      column("pages", "pages"),
+      column("on other nodes", "remote_pages"),
+      column("frames used", "frames_used"),
+      column("free", "frames_free"),
+      column("blocks", "blocks"),
+    ],
+    [0],
+  );
+}
+
 /** How many contents occur how often, in powers of two. */
 function histogramTable({ histogram }: RunDocument): string[] {
   if (histogram.length === 0) return [];
@@ -105,19 +130,15 @@ function summary(document: RunDocument): string[] {
     ...facts("ended", endedLines(document)),
     ...facts("merged", mergedLines(document)),
     ...facts("scanned", rateLines(document)),
+    ...facts("moved", movedLines(document)),
     ...facts("verified", verifyLines(document)),
     ...facts("left out", leftOutLines(document)),
     ...facts("saved", savedLines(document)),
+    ...facts("memory", memoryLines(document)),
     ...document.notes.flatMap((note) => facts("note", [printable(note)])),
     "",
     ...wrapped(legend(document), PROSE),
   ];
-}
-
-/** Texts beside what they are about, a line each if that is enough. */
-function facts(about: string, texts: readonly string[]): string[] {
-  const lines = texts.flatMap((text) => wrapped(text, PROSE - LABEL));
-  return lines.map((line, i) => (i === 0 ? about : "").padEnd(LABEL) + line);
 }
 
 function endedLines({ interrupted }: RunDocument): string[] {
@@ -148,6 +169,14 @@ function rateLines({ timing, kernels, hash }: RunDocument): string[] {
     `${pages[0]}  ${mib[0]}  raw: hashed (${hash}, ${kernels})`,
     `${pages[1]}  ${mib[1]}  effective: visited, hashed or not`,
   ];
+}
+
+function movedLines({ migrations: { succeeded, failed } }: RunDocument): string[] {
+  const stayed = Object.entries(failed).filter(([, frames]) => frames > 0);
+  if (succeeded === 0 && stayed.length === 0) return [];
+  const reasons = stayed.map(([reason, frames]) => `${count(frames)} ${reason}`);
+  const not = reasons.length > 0 ? `; not: ${reasons.join(", ")}` : "";
+  return [`${counted(succeeded, "frame")} to other blocks or nodes${not}`];
 }
 
 function verifyLines({ verify, check, timing, options }: RunDocument): string[] {
@@ -183,6 +212,17 @@ function savedLines({ pages, saved_bytes, saved_zero_bytes, zero_pages }: RunDoc
     total,
     `${zeros} in pages of zeros (there are ${count(zero_pages)})`,
     `${others} in other equal pages`,
+  ];
+}
+
+/** What the process has of the system, and what it does not need. */
+function memoryLines({ memory }: RunDocument): string[] {
+  const { rss_before_bytes: before, rss_after_bytes: after } = memory;
+  const { released_bytes: released, reusable_bytes: reusable } = memory;
+  if (before === null || after === null || released === 0) return [];
+  return [
+    `${size(before)} resident when loaded, ${size(after)} when merged (${percent(after, before)})`,
+    `${size(released)} of frames given back to the system, ${size(reusable)} kept for reuse`,
   ];
 }
 

@@ -12,6 +12,7 @@
  */
 import { PAGE_SIZE, PAGE_WORDS } from "../../base/units.js";
 import { BadInput } from "../bad-input.js";
+import { mix, nextRandom } from "../random.js";
 import type { SynthData } from "./source.js";
 
 export const SYNTH_PREFIX = "synth:";
@@ -108,21 +109,6 @@ export class SynthPages {
 /** Words of a chunk of bytes that SynthPages may fill. */
 export function wordsOf(bytes: Uint8Array): Int32Array {
   return new Int32Array(bytes.buffer, bytes.byteOffset, (bytes.length / PAGE_SIZE) * PAGE_WORDS);
-}
-
-/** Marsaglia's xorshift, never 0: a few shifts a word, so that filling is no slower than copying. */
-function nextRandom(state: number): number {
-  const a = state ^ (state << 13);
-  const b = a ^ (a >>> 17);
-  return b ^ (b << 5);
-}
-
-/** A state from two numbers (the finalizer of MurmurHash3), never 0. */
-function mix(a: number, b: number): number {
-  let x = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^ b;
-  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return x ^ (x >>> 16) || 1;
 }
 
 function fillPage(words: Int32Array, at: number, seed: number, content: number): void {

@@ -16,3 +16,4 @@ try {
   const { code, message, details } = error;
   parentPort.postMessage({ error: { code, message, details } });
 }
+process.exit();

@@ -59,6 +59,14 @@ const ways = {
     await engine.close();
     return { rejected: await rejected, seconds: (performance.now() - started) / 1000 };
   },
+  async policies() {
+    const engine = await createEngine({ ...base, migrators: 2, policies: ["chaos", "follow"] });
+    engine.createGuest({ bytes: 64 * PAGE }).fill(0, 64 * PAGE, 1);
+    while (engine.stats().migrations.succeeded === 0) await new Promise(setImmediate);
+    const rejected = rejections([engine.setPolicies(["balance"])]);
+    await engine.close();
+    return { rejected: [...(await rejected), ...(await rejections([engine.setPolicies([])]))] };
+  },
   async crashed() {
     const engine = await createEngine(base);
     const guest = engine.createGuest({ bytes: PAGE });

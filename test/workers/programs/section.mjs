@@ -33,3 +33,4 @@ const found = vcpu.load32(at);
 vcpu.close();
 engine.close();
 parentPort.postMessage({ step: "left", last, found });
+process.exit();

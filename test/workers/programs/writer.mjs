@@ -82,3 +82,4 @@ for (let next = 0; ; next = (next + 1) % BATCHES) {
 vcpu.close();
 engine.close();
 parentPort.postMessage({ versions, verified, turns });
+process.exit();
