@@ -84,6 +84,11 @@ describe("a quick run", () => {
     },
   );
 
+  it("has the rate at which blocks are taken away", () => {
+    const figure = { median: expect.any(Number), rounds: 2 };
+    expect(cells("migrate", "blocks taken away").mib).toMatchObject(figure);
+  });
+
   it("has the kernel's figures, or the reason why there are none", () => {
     const reason = linuxKsmUnavailable();
     expect(document.kernelRefused).toBe(reason);
