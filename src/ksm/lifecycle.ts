@@ -73,6 +73,8 @@ export function makeUnmergeable(shard: Shard, guest: GuestId, from: Gfn, to: Gfn
   const base = guestBase(memory, guest);
   for (let slot = base + from; slot < base + to; slot++) {
     if (!forgetItem(shard, slot)) return UNMERGE_BUSY;
+  }
+  for (let slot = base + from; slot < base + to; slot++) {
     clearBit(memory, memory.layout.mergeable, slot);
     clearBit(memory, memory.layout.visit, slot);
   }

@@ -129,6 +129,7 @@ function thereAndBack(production: Production): Watched {
     [
       "migrated 2",
       "migrated 1, pinned 1",
+      "migrated 1, busy 1",
       "migrated 1, raced 1",
       "pinned 2",
       "pinned 1, raced 1",
@@ -201,7 +202,7 @@ function appears(production: Production): Watched {
     cloner: () => ghost(clone),
     migrator: machine.migrator(),
   };
-  return machine.unmerging(threads, ["migrated 1", "pinned 1", "raced 1"], () =>
+  return machine.unmerging(threads, ["migrated 1", "pinned 1", "busy 1", "raced 1"], () =>
     machine.expectNoneMerged(),
   );
 }
@@ -300,12 +301,26 @@ const UNMERGE = "ksm/unmerge";
 const NO_FRAME = "    if (outcome !== UNMERGED && count === 0) return outcome;\n";
 
 mustFail("unmerge against migrators", NARROW, [
-  // Not on the lock of the frame, but on its count: for as long as the migrator is not let run.
-  mutant("a frozen frame tried again and again", region, /livelock/, [
+  mutant("a frozen frame tried again and again", region, /again and again/, [
     "ksm/sharers",
     "    if (wait) awaitFreeze(memory, stable);\n",
     "",
   ]),
+  mutant(
+    "the flag of the first page falls though the second is given up (H34)",
+    region,
+    /LIFE-1: given up/,
+    ["ksm/sharers", "    if (wait) awaitFreeze(memory, stable);\n", ""],
+    [
+      "ksm/lifecycle",
+      "    if (!forgetItem(shard, slot)) return UNMERGE_BUSY;\n",
+      lines(
+        "    if (!forgetItem(shard, slot)) return UNMERGE_BUSY;",
+        "    clearBit(memory, memory.layout.mergeable, slot);",
+        "",
+      ),
+    ],
+  ),
   mutant("an entry taken for a page that is not merged (H31)", region, /UNMERGE-1|LIFE-1/, [
     UNMERGE,
     "        else foreign = pte;",
@@ -355,11 +370,13 @@ mustFail("unmerge against migrators", NARROW, [
     lines(
       "  for (let guest = 0; guest < guestCount(memory); guest++) {",
       "    if (!guestIsLive(memory, guest)) continue;",
+      "    const outcome",
     ),
     lines(
       "  const guests = guestCount(memory);",
       "  for (let guest = 0; guest < guests; guest++) {",
       "    if (!guestIsLive(memory, guest)) continue;",
+      "    const outcome",
     ),
   ]),
   mutant("run stays as it was when there was no frame (H40)", scarceEverything, /UNMERGE-2/, [
