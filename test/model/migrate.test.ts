@@ -201,6 +201,7 @@ describe("migrate", () => {
 const MIGRATE = "migrate/migrate";
 const BATCH = "migrate/batch";
 const FREEZE = "return freezePage(memory, old, 1) ? MIGRATED : MIGRATE_PINNED;";
+const COPY = "  for (let i = 0; i < batch.count; i++) copy(memory, batch, i);\n";
 const WITH_COUNT = [
   MIGRATE,
   "  mapcount,\n  REF_FROZEN,",
@@ -282,7 +283,7 @@ mustFail("migrate", NARROW, [
         "  }",
       ),
     ],
-    [MIGRATE, "    memory.kernels.copyPage(target, old);\n", ""],
+    [MIGRATE, COPY, ""],
   ),
   mutant(
     "copied before the ptes are entries (H91)",
@@ -298,7 +299,7 @@ mustFail("migrate", NARROW, [
         "  }",
       ),
     ],
-    [MIGRATE, "    memory.kernels.copyPage(target, old);\n", ""],
+    [MIGRATE, COPY, ""],
   ),
   mutant(
     "the mapcount taken after the install",
