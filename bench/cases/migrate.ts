@@ -1,6 +1,6 @@
 /**
  * migrate - frames moved between two nodes by one migrator, beside the copy of as many pages: private frames, and
- * KSM frames with few and with many sharers.
+ * KSM frames with few and with many sharers; and blocks that are emptied and taken away.
  */
 import { type Memory, nodeOf } from "../../dist/base/memory.js";
 import { createBatch, MIGRATED, OUTCOMES } from "../../dist/migrate/batch.js";
@@ -24,6 +24,7 @@ const SHARERS = [1, 16, 256];
 const COLUMNS: readonly Column[] = [
   { key: "frames", group: "", title: "frames/s", unit: "pages/s", spread: true },
   { key: "ptes", group: "", title: "ptes/s", unit: "pages/s", spread: true },
+  { key: "mib", group: "", title: "MiB/s", unit: "MiB/s", spread: false },
   { key: "part", group: "", title: "of the copy", unit: "percent", spread: true },
 ];
 
@@ -49,7 +50,7 @@ async function migrate(plan: Plan): Promise<Finding> {
   const own = await measure(plan, pages, null);
   const rows: Row[] = [
     {
-      name: "copy, to a block of the other node",
+      name: "copy, to the other node",
       cells: { ...figures(own, own.times.copy), ptes: NONE },
     },
     { name: "private frames", cells: figures(own, own.times.move) },
@@ -62,6 +63,10 @@ async function migrate(plan: Plan): Promise<Finding> {
     rows.push({ name, cells: figures(shared, shared.times.move) });
     problems.push(...shared.problems.map((problem) => `${name}: ${problem}`));
   }
+  plan.tell("blocks taken away");
+  const blocks = await takeAway(plan, pages);
+  rows.push({ name: "blocks taken away", cells: figures(blocks, blocks.times.move) });
+  problems.push(...blocks.problems.map((problem) => `blocks taken away: ${problem}`));
   const size = `${count(pages)} pages (${count((pages * PAGE) / MIB)} MiB)`;
   return {
     table: {
@@ -69,7 +74,10 @@ async function migrate(plan: Plan): Promise<Finding> {
       title: `migration between two nodes: ${size}, one migrator; rounds: ${own.times.move.length}`,
       columns: COLUMNS,
       rows,
-      notes: ["batches of 64 frames; of the copy = beside copying the same frames, each round"],
+      notes: [
+        "of the copy = beside copying the same frames, in each round; blocks taken away =",
+        "offline(), of blocks all of whose frames are in use, which each thread lets go of",
+      ],
     },
     floors: [],
     problems: problems.map((problem) => `migrate: ${problem}`),
@@ -107,6 +115,30 @@ async function merge({ engine, guest }: Rig, source: SharedArrayBuffer, sharers:
   await engine.ksm.scan(2);
   await twin?.unmergeable();
   await engine.ksm.set({ run: 0 });
+}
+
+/** Takes blocks away that are full, by turns with adding others. */
+async function takeAway(plan: Plan, pages: number): Promise<Measured> {
+  const source = createPages(alike(1), pages);
+  const blockBytes = source.byteLength / 8;
+  const memoryPerNode = 2 * source.byteLength;
+  const frames = blockBytes / PAGE;
+  const move: number[] = [];
+  const { problems } = await withRig(source, { memoryPerNode, blockBytes }, async ({ engine }) => {
+    const round = async () => {
+      const full = engine.blocks().find(({ free }) => free === 0);
+      if (full === undefined) throw new Error("no block is full");
+      const started = performance.now();
+      await engine.offlineBlock(full.block);
+      move.push((performance.now() - started) * 1e6);
+      await engine.addBlock(full.node);
+    };
+    // The first is V8's.
+    await round();
+    move.length = 0;
+    await interleave([round], { rounds: plan.quick ? 2 : ROUNDS, seconds: 10 });
+  });
+  return { times: { frames, pages: frames, copy: [], move }, problems };
 }
 
 /** Moves the frames to the other node and back, by turns with copying them there. */
@@ -166,6 +198,7 @@ function figures({ times, problems }: Measured, nanoseconds: readonly number[]):
   return {
     frames: cell((ns) => (frames * 1e9) / ns),
     ptes: cell((ns) => (pages * 1e9) / ns),
-    part: cell((ns, round) => (100 * (copy[round] as number)) / ns),
+    mib: cell((ns) => (frames * PAGE * 1e9) / MIB / ns),
+    part: copy.length === 0 ? NONE : cell((ns, round) => (100 * (copy[round] as number)) / ns),
   };
 }

@@ -73,6 +73,10 @@ export function makeUnmergeable(shard: Shard, guest: GuestId, from: Gfn, to: Gfn
   const base = guestBase(memory, guest);
   for (let slot = base + from; slot < base + to; slot++) {
     if (!forgetItem(shard, slot)) return UNMERGE_BUSY;
+    // Given up at a later page, all of them may be merged still, and are looked at anew.
+    setBit(memory, memory.layout.pending, slot);
+  }
+  for (let slot = base + from; slot < base + to; slot++) {
     clearBit(memory, memory.layout.mergeable, slot);
     clearBit(memory, memory.layout.visit, slot);
   }

@@ -40,6 +40,8 @@ export interface MigrationBatch {
   readonly targets: Int32Array;
   /** By frame: where its places end; they begin where those of the frame before end. */
   readonly placeEnds: Int32Array;
+  /** By frame: MIGRATED for one that is frozen, or why it stays. */
+  readonly outcomes: Uint8Array;
   /** Places: slots whose ptes are entries of ours, and the ptes that stood there. */
   readonly slots: Slot[];
   readonly ptes: number[];
@@ -62,6 +64,7 @@ export function createBatch(memory: Memory): MigrationBatch {
     olds: new Int32Array(BATCH_FRAMES),
     targets: new Int32Array(BATCH_FRAMES),
     placeEnds: new Int32Array(BATCH_FRAMES),
+    outcomes: new Uint8Array(BATCH_FRAMES),
     slots: [],
     ptes: [],
     guests: [],

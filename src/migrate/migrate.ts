@@ -4,9 +4,11 @@
  *   each frame    reference, page lock, a frame of the target node
  *   each pte      CAS to an entry; its reference and mapcount are dropped
  *   each guest    one shootdown
- *   each frame    freeze at exactly our reference; copy; name the new frame; retire the old one
- *   each pte      reference and mapcount on the new frame; the pte with its pfn, all flags as they were
- *   each frame    unlock; free the old one
+ *   each frame    freeze at exactly our reference
+ *   each frame    copy
+ *   each frame    name the new frame; retire the old one
+ *   its ptes      reference and mapcount on the new frame; the pte with its pfn, all flags as they were
+ *                 unlock; free the old one
  *
  * Whatever goes wrong for a frame before it is frozen puts its ptes back word for word. A frame that is
  * frozen is moved: from there on nothing can fail.
@@ -22,7 +24,7 @@
  *   MIGRATE-4  a stable node never looks stale: its look-ups find the old frame, a frozen one, or the new one.
  * ORDER   pte.cas, seq.bump, ref.freeze, kpfn.flip, moved.mark, pte.finish
  * LOCKS   page locks of old frames and of new ones, by trylock
- * MODEL   test/model/migrate.test.ts
+ * MODEL   test/model/migrate.test.ts, test/model/migrate-rivals.test.ts
  * LINUX   migrate_pages_batch, migrate_folio_unmap, folio_migrate_mapping, remove_migration_ptes.
  */
 import {
@@ -115,6 +117,9 @@ function migrateBatch(
   }
   for (let i = 0; i < batch.count; i++) unmap(memory, batch, i);
   shootDown(memory, batch);
+  for (let i = 0; i < batch.count; i++) batch.outcomes[i] = takeAway(memory, batch, i);
+  // In one go, with nothing in between: so the copies stream.
+  for (let i = 0; i < batch.count; i++) copy(memory, batch, i);
   for (let i = 0; i < batch.count; i++) tally[finish(memory, batch, i)]++;
   endDrain(memory);
 }
@@ -182,15 +187,18 @@ function shootDown(memory: Memory, batch: MigrationBatch): void {
   }
 }
 
-/** Moves the frame if it is ours alone by now, or puts everything back. */
+/** The bytes of a frame that is frozen. */
+function copy(memory: Memory, batch: MigrationBatch, i: number): void {
+  if (batch.outcomes[i] !== MIGRATED) return;
+  memory.kernels.copyPage(batch.targets[i] as Pfn, batch.olds[i] as Pfn);
+}
+
+/** Puts the new frame in the place of the old one if that is frozen, or everything back. */
 function finish(memory: Memory, batch: MigrationBatch, i: number): MigrateOutcome {
   const old = batch.olds[i] as Pfn;
   const target = batch.targets[i] as Pfn;
-  const outcome = takeAway(memory, batch, i, old);
-  if (outcome === MIGRATED) {
-    memory.kernels.copyPage(target, old);
-    rename(memory, old, target);
-  }
+  const outcome = batch.outcomes[i] as MigrateOutcome;
+  if (outcome === MIGRATED) rename(memory, old, target);
   mapPlaces(memory, batch, i, outcome === MIGRATED ? target : old);
   unlockPage(memory, target);
   putPage(memory, target);
@@ -204,8 +212,9 @@ function finish(memory: Memory, batch: MigrationBatch, i: number): MigrateOutcom
   return outcome;
 }
 
-/** Freezes the frame; anything but MIGRATED: it is not. */
-function takeAway(memory: Memory, batch: MigrationBatch, i: number, old: Pfn): MigrateOutcome {
+/** Freezes the frame if it is ours alone by now; anything but MIGRATED: it is not. */
+function takeAway(memory: Memory, batch: MigrationBatch, i: number): MigrateOutcome {
+  const old = batch.olds[i] as Pfn;
   const end = batch.placeEnds[i] as number;
   const begin = firstPlace(batch, i);
   // Nothing maps it: it is on its way to be freed, or has just been taken.

@@ -37,7 +37,7 @@ import { REF_FROZEN, REF_HELD, tryGetPage } from "./page-ref.js";
 export const KEYHOLE_STALE = -1;
 export const KEYHOLE_BUSY = -2;
 
-/** How often a look-up tries a frozen frame before it says busy (a migrator copies a page in 0.3 us). */
+/** How often a look-up tries a frozen frame before it says busy (a migrator copies a batch: 0.3 us a page). */
 const FROZEN_TRIES = 256;
 
 export function stableWord(memory: Memory, stable: StableId): WordIndex {

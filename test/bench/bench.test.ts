@@ -45,7 +45,7 @@ describe("a quick run", () => {
   beforeAll(() => {
     run = bench("--quick", "--json", file);
     document = JSON.parse(fs.readFileSync(file, "utf8"));
-  });
+  }, 60_000);
 
   it("succeeds, and no row is void", () => {
     expect(run.stderr).toBe("");
@@ -83,6 +83,11 @@ describe("a quick run", () => {
       for (const cell of [frames, ptes, part]) expect(cell).toMatchObject(figure);
     },
   );
+
+  it("has the rate at which blocks are taken away", () => {
+    const figure = { median: expect.any(Number), rounds: 2 };
+    expect(cells("migrate", "blocks taken away").mib).toMatchObject(figure);
+  });
 
   it("has the kernel's figures, or the reason why there are none", () => {
     const reason = linuxKsmUnavailable();

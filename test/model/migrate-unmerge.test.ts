@@ -2,8 +2,9 @@
  * Question: does an unmerge, of everything or of a region, leave a merged page behind when migrators are at work on
  * its frames, between their two walks above all (H31); is a guest that appears meanwhile reached (H29); and is what
  * fails for want of a frame whole, told, and done when it is asked for again (H34, H40)?
- * Threads: ksmd (run = 2, or a region), a migrator or two, and a guest that appears. Two nodes of 2 or 4 frames.
- * Bounds: 2 preemptions; 3 for a region and one migrator.
+ * Threads: ksmd (run = 2, or a region), a migrator or two, and a guest that appears, or somebody with a frame.
+ * Two nodes of 2 or 4 frames.
+ * Bounds: 2 preemptions; 3 for a region and one migrator, 1 for run = 2 when frames are scarce.
  */
 import { describe, expect, it } from "vitest";
 import { explorer, type Scenario, type Step } from "./explorer.js";
@@ -128,6 +129,7 @@ function thereAndBack(production: Production): Watched {
     [
       "migrated 2",
       "migrated 1, pinned 1",
+      "migrated 1, busy 1",
       "migrated 1, raced 1",
       "pinned 2",
       "pinned 1, raced 1",
@@ -200,19 +202,19 @@ function appears(production: Production): Watched {
     cloner: () => ghost(clone),
     migrator: machine.migrator(),
   };
-  return machine.unmerging(threads, ["migrated 1", "pinned 1", "raced 1"], () =>
+  return machine.unmerging(threads, ["migrated 1", "pinned 1", "busy 1", "raced 1"], () =>
     machine.expectNoneMerged(),
   );
 }
 
-/** A word of no use in a model: ksmd waits there for the migrator's end. */
-function ends(machine: Unmerging): void {
+/** A word of no use in a model: ksmd waits there for the frame that is given back. */
+function givenBack(machine: Unmerging): void {
   const { control, layout } = machine.memory;
   seam.storeWord(control, layout.threads, 1);
   seam.notifyWord(control, layout.threads, 1);
 }
 
-function waitForEnd(machine: Unmerging): void {
+function waitForFrame(machine: Unmerging): void {
   const { control, layout } = machine.memory;
   while (seam.loadWord(control, layout.threads) === 0) seam.waitWord(control, layout.threads, 0, 1);
 }
@@ -230,8 +232,8 @@ function refusal(action: () => void): string | null {
 }
 
 /**
- * As many free frames as there are pages to copy, of which the migrator has one while it works: unmerging may be
- * refused then, and is done when it is asked for again.
+ * As many free frames as there are pages to copy, of which somebody has one for a while: unmerging may be refused
+ * then, and is done when it is asked for again. What the migrator has meanwhile is waited for.
  */
 function scarce(
   machine: Unmerging,
@@ -244,19 +246,21 @@ function scarce(
     const { run } = machine.production.knobs.readKnobs(machine.memory);
     if (run === 2) throw new Error("UNMERGE-2: run is 2, and pages are merged");
   };
-  const migrate = machine.migrator();
+  const { frames } = machine.production;
+  const held = frames.allocFrame(machine.memory, 0, 0, 0);
   const threads = {
     ksmd: () => {
       const code = refusal(unmerge);
       if (code === null) return;
       ghost(() => expectWhole(code));
-      waitForEnd(machine);
+      waitForFrame(machine);
       const again = refusal(unmerge);
       if (again !== null) throw new Error(`UNMERGE-2: asked again, ${again}`);
     },
-    migrator: () => {
-      migrate();
-      ends(machine);
+    migrator: machine.migrator(),
+    holder: () => {
+      frames.putPage(machine.view(3), held);
+      givenBack(machine);
     },
   };
   return Object.assign(machine.unmerging(threads, legal), { refused });
@@ -264,7 +268,7 @@ function scarce(
 
 function scarceEverything(production: Production) {
   const machine = new Unmerging(production, THREE, { framesShift: 1, guests: [2, 1] });
-  const legal = ["migrated 1", "pinned 1", "raced 1", "no_frame 1"];
+  const legal = ["migrated 1", "pinned 1", "busy 1", "raced 1", "no_frame 1"];
   return scarce(machine, () => machine.everything(), legal);
 }
 
@@ -280,13 +284,13 @@ describe("unmerge against migrators", () => {
   mustMove("a region while two migrators want the frame", twoMigrators, NARROW);
   mustMove("a region while the frame moves", region, BOUNDS);
   mustMove("run = 2 while a guest appears, and the frame moves", appears, NARROW);
-  for (const [what, build] of [
-    ["run = 2", scarceEverything],
-    ["a region", scarceRegion],
+  for (const [what, build, bounds] of [
+    ["run = 2", scarceEverything, { preemptions: 1 }],
+    ["a region", scarceRegion, NARROW],
   ] as const) {
     it(`${what} when frames are scarce`, async () => {
       const scenario = build(await loadProduction());
-      expectSafe(scenario, NARROW);
+      expectSafe(scenario, bounds);
       expect(scenario.migrators.unseen()).toEqual([]);
       expect([...scenario.refused]).toEqual(["ENOMEM"]);
     });
@@ -297,12 +301,27 @@ const UNMERGE = "ksm/unmerge";
 const NO_FRAME = "    if (outcome !== UNMERGED && count === 0) return outcome;\n";
 
 mustFail("unmerge against migrators", NARROW, [
-  // Not on the lock of the frame, but on its count: for as long as the migrator is not let run.
-  mutant("a frozen frame tried again and again", region, /livelock/, [
+  // Not on the lock of the frame, but on its count: until it gives up, because the migrator is not let run.
+  mutant("a frozen frame tried again and again", region, /again and again/, [
     "ksm/sharers",
     "    if (wait) awaitFreeze(memory, stable);\n",
     "",
   ]),
+  mutant(
+    "the flag of the first page falls though the second is given up (H34)",
+    region,
+    /LIFE-1: given up/,
+    ["ksm/sharers", "    if (wait) awaitFreeze(memory, stable);\n", ""],
+    [
+      "ksm/lifecycle",
+      "    if (!forgetItem(shard, slot)) return UNMERGE_BUSY;\n",
+      lines(
+        "    if (!forgetItem(shard, slot)) return UNMERGE_BUSY;",
+        "    clearBit(memory, memory.layout.mergeable, slot);",
+        "",
+      ),
+    ],
+  ),
   mutant("an entry taken for a page that is not merged (H31)", region, /UNMERGE-1|LIFE-1/, [
     UNMERGE,
     "        else foreign = pte;",
@@ -350,13 +369,17 @@ mustFail("unmerge against migrators", NARROW, [
   mutant("guests counted when it begins (H29)", appears, /UNMERGE-1/, [
     "ksm/lifecycle",
     lines(
+      "are reached (H29).",
       "  for (let guest = 0; guest < guestCount(memory); guest++) {",
       "    if (!guestIsLive(memory, guest)) continue;",
+      "    const outcome",
     ),
     lines(
+      "are not (H29).",
       "  const guests = guestCount(memory);",
       "  for (let guest = 0; guest < guests; guest++) {",
       "    if (!guestIsLive(memory, guest)) continue;",
+      "    const outcome",
     ),
   ]),
   mutant("run stays as it was when there was no frame (H40)", scarceEverything, /UNMERGE-2/, [

@@ -1,60 +1,20 @@
 /**
  * Question: does a frame that moves keep every byte and every flag, and is its old frame free of anybody when
- * it is freed, whatever vCPUs, devices and other migrators do to its pages; and does a frame that was not moved
+ * it is freed, whatever vCPUs and devices do to its pages; and does a frame that was not moved
  * stay as it was, word for word?
- * Threads: a migrator or two, and one or two of vCPU, device, holder of the page lock. Two nodes of 1 to 4
+ * Threads: a migrator, and one or two of vCPU, device, holder of the page lock. Two nodes of 1 to 4
  * frames. Bounds: 3 preemptions for two threads, 2 for three.
  */
 import { describe } from "vitest";
 import { Device } from "./device.js";
 import type { Production } from "./loader.js";
-import { TinyMachine, type TinyOptions } from "./machine.js";
-import { Migrators, mustMove, type Watched } from "./migrator.js";
+import { mustMove, type Watched } from "./migrator.js";
+import { BOTH, Moving, NODE, sharing } from "./moving.js";
 import { edit, lines, mustFail, mutant } from "./mutants.js";
 
 const BOUNDS = { preemptions: 3 };
 const NARROW = { preemptions: 2 };
-const NODE = 1;
-/** Page 0 of guests 0 and 1. */
-const BOTH = [
-  [0, 0],
-  [1, 0],
-] as const;
 const TWO_ENTRIES = ["base/layout", "TLB_SHIFT = 0", "TLB_SHIFT = 1"] as const;
-
-/** Guests live on nodes 0 and 1 by turns; frames of node 0 come first. */
-class Moving extends TinyMachine {
-  readonly migrators = new Migrators(this);
-
-  constructor(production: Production, options: TinyOptions = {}) {
-    super(production, { framesShift: 1, nodes: 2, guests: [1], vcpus: [0], ...options });
-  }
-
-  /** A vCPU that writes and reads page `gfn` in one section. */
-  writer(vcpu: number, gfn = 0): () => void {
-    return () => {
-      const cpu = this.vcpu(this.view(vcpu), vcpu, `writer${vcpu}`);
-      cpu.begin();
-      cpu.store(gfn, 0, 11 + vcpu);
-      cpu.load(gfn, 1);
-      cpu.store(gfn, 1, 21 + vcpu);
-      cpu.load(gfn, 0);
-      cpu.end();
-    };
-  }
-
-  /** A vCPU that reads page `gfn` again and again in one section. */
-  reader(vcpu: number, gfn = 0): () => void {
-    return () => {
-      const cpu = this.vcpu(this.view(vcpu), vcpu, `reader${vcpu}`);
-      cpu.begin();
-      cpu.load(gfn, 0);
-      cpu.load(gfn, 1);
-      cpu.load(gfn, 0);
-      cpu.end();
-    };
-  }
-}
 
 /** A private page, written meanwhile. */
 function written(production: Production, dirty = true): Watched {
@@ -72,12 +32,6 @@ function read(production: Production): Watched {
   const pfn = machine.populate(0, 0, [5, 6]);
   const threads = { reader0: machine.reader(0), migrator: machine.migrators.thread(1, 1, pfn) };
   return machine.migrators.watch(machine.scenario(threads), "migrated 1");
-}
-
-/** Page 0 of guests 0 and 1 in one KSM frame, of node 0. */
-function sharing(production: Production, options: TinyOptions = {}): Moving & { pfn: number } {
-  const machine = new Moving(production, { guests: [1, 1], vcpus: [0, 1], ...options });
-  return Object.assign(machine, { pfn: machine.share(BOTH, [5, 6], NODE) });
 }
 
 /** A KSM frame: both guests read. */
@@ -213,43 +167,6 @@ function unpinned(production: Production): Watched {
   return machine.migrators.watch(machine.scenario(threads), "migrated 1", "pinned 1");
 }
 
-/** Two migrators want one frame (H90), and a vCPU writes it. */
-function rivals(production: Production): Watched {
-  const machine = new Moving(production);
-  const pfn = machine.populate(0, 0, [5, 6]);
-  const threads = {
-    migrator1: machine.migrators.thread(1, 1, pfn),
-    migrator2: machine.migrators.thread(2, 1, pfn),
-    writer0: machine.writer(0),
-  };
-  return machine.migrators.watch(
-    machine.scenario(threads),
-    "migrated 1, busy 1",
-    "migrated 1, raced 1",
-    "pinned 1, busy 1",
-    "migrated 1, pinned 1",
-    "pinned 2",
-  );
-}
-
-/** The second tries the very frame that the first moves the page to. */
-function follower(production: Production): Watched {
-  const machine = sharing(production);
-  const threads = {
-    migrator1: machine.migrators.thread(2, 1, machine.pfn),
-    migrator2: machine.migrators.thread(3, 0, 2),
-    reader1: machine.reader(1),
-  };
-  return machine.migrators.watch(
-    machine.scenario(threads),
-    "migrated 1, busy 1",
-    "migrated 1, raced 1",
-    "migrated 2",
-    "migrated 1, pinned 1",
-    "busy 1, raced 1",
-  );
-}
-
 /** A batch of two frames, of which one is pinned. */
 function batch(production: Production): Watched {
   const machine = new Moving(production, { guests: [2] });
@@ -278,14 +195,13 @@ describe("migrate", () => {
   mustMove("a page that a device writes", (p) => device(p, true), BOUNDS);
   mustMove("a page, D clear at first, that a device writes", (p) => device(p, false), BOUNDS);
   mustMove("a page that a device writes and unpins", unpinned, NARROW);
-  mustMove("two migrators on one frame", rivals, NARROW);
-  mustMove("a migrator on the frame that another took", follower, NARROW);
   mustMove("a batch of two frames, one of them pinned", batch, BOUNDS);
 });
 
 const MIGRATE = "migrate/migrate";
 const BATCH = "migrate/batch";
 const FREEZE = "return freezePage(memory, old, 1) ? MIGRATED : MIGRATE_PINNED;";
+const COPY = "  for (let i = 0; i < batch.count; i++) copy(memory, batch, i);\n";
 const WITH_COUNT = [
   MIGRATE,
   "  mapcount,\n  REF_FROZEN,",
@@ -367,7 +283,7 @@ mustFail("migrate", NARROW, [
         "  }",
       ),
     ],
-    [MIGRATE, "    memory.kernels.copyPage(target, old);\n", ""],
+    [MIGRATE, COPY, ""],
   ),
   mutant(
     "copied before the ptes are entries (H91)",
@@ -383,7 +299,7 @@ mustFail("migrate", NARROW, [
         "  }",
       ),
     ],
-    [MIGRATE, "    memory.kernels.copyPage(target, old);\n", ""],
+    [MIGRATE, COPY, ""],
   ),
   mutant(
     "the mapcount taken after the install",
