@@ -19,7 +19,7 @@ import {
   NO_CONTENT,
   nextContent,
 } from "./content-index.js";
-import { hashHigh, hashLow, treeOfItem } from "./item.js";
+import { hashHigh, hashLow, nodeOfItem, treeOfItem } from "./item.js";
 import {
   BUSY,
   CHANGED,
@@ -42,7 +42,7 @@ import {
   NODE_EQUAL,
   NODE_STALE,
 } from "./sharers.js";
-import { hasRoom, parkNode, settleFront, treeOfNode } from "./stable.js";
+import { hasRoom, nodeIsListed, parkNode, settleFront, treeOfNode } from "./stable.js";
 
 /** The page is in the index as a candidate now. */
 const WAITING = 5;
@@ -139,7 +139,10 @@ function tryContent(
     // its node again when it is visited, with its pte still merged.
     if (getBit(shard.memory, shard.memory.layout.hot, number)) return STALE;
     if (peeks && differsFromCandidate(shard.memory, slot, number)) return DIFFERENT;
-    return mergeWithCandidate(shard, slot, number);
+    const outcome = mergeWithCandidate(shard, slot, number);
+    // Merged, but their node has no place yet: either of them may be written, and the other must still be visited.
+    const listed = outcome === MERGED && nodeIsListed(shard.memory, nodeOfItem(shard.memory, slot));
+    return listed ? BUSY : outcome;
   }
   if (!hasRoom(shard.memory, number)) return DIFFERENT;
   if (peeks && differsFromNode(shard.memory, slot, number)) return DIFFERENT;

@@ -20,7 +20,6 @@ import {
   SHARD_MIGRATE_LIST,
   SHARD_PAGES_SHARED,
   SHARD_PAGES_SHARING,
-  SHARD_RETRIES,
   WIDE_COMPARES,
 } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
@@ -153,7 +152,6 @@ function linkLater(shard: Shard, stable: StableId): void {
   for (let slot = firstSharer(memory, stable); slot !== NONE; slot = nextSharer(memory, slot)) {
     setBit(memory, memory.layout.pending, slot);
   }
-  addShardWord(shard, SHARD_RETRIES, 1);
 }
 
 // --- leaving ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import { readCounters } from "../../src/ksm/counters.js";
 import { scanBatch } from "../../src/ksm/scan.js";
 import { reportMachine } from "../../src/machine/report.js";
 import { trylockPage, unlockPage } from "../../src/mm/page-lock.js";
+import { freezePage, unfreezePage } from "../../src/mm/page-ref.js";
 import { beginSection, createTlb, endSection } from "../../src/mm/tlb.js";
 import { openVcpu } from "../../src/mm/vcpu.js";
 import { NodeMachine } from "./node-machine.js";
@@ -337,4 +338,24 @@ describe("a merged frame that was moved", () => {
     m.pass(2);
     expect(m.counted()).toEqual([1, 1, 0, 0, 0, 0]);
   });
+
+  it.each([2, 3])(
+    "is a new pair's, beside a frozen twin: page %i is written, the other visited",
+    async (page) => {
+      m = await NodeMachine.start([[4, 0]], { maxPageSharing: 2 });
+      m.fill(0, 0, 2);
+      m.pass(2);
+      m.fill(0, 2, 4);
+      m.pass();
+      const full = m.frame(0, 0);
+      expect(freezePage(m.memory, full, 2)).toBe(true);
+      m.pass();
+      unfreezePage(m.memory, full, 2);
+      expect(m.listed).toBe(true);
+      m.guests[0]?.write(page * PAGE, Uint8Array.of(1));
+      m.pass();
+      expect(m.listed).toBe(false);
+      expect(m.counted()).toEqual([2, 1, 0, 1, 1, 2]);
+    },
+  );
 });
