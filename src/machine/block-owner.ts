@@ -211,6 +211,8 @@ export class BlockOwner implements MemoryHost {
   /** A number without a block: of the node, or, unless `only` that will do, of any. */
   #absentNumber(node: Nid, only = false): number | null {
     const memory = this.#memory as Memory;
+    // A number may be waiting for threads that have let go of it, and whose messages are on the way.
+    this.#checkWaiting();
     let other: number | null = null;
     for (let number = 0; number < memory.sizes.blocks; number++) {
       if (blockState(memory, number) !== BLOCK_ABSENT) continue;

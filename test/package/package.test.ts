@@ -12,7 +12,7 @@ const BROUGHT = [
 ];
 
 /** Bytes at most: what they were when last looked at, and 15 % more. */
-const BUDGET = { packed: 198_000, unpacked: 686_000, installed: 2_762_000 };
+const BUDGET = { packed: 310_000, unpacked: 1_083_000, installed: 3_160_000 };
 
 /** Files below a folder, relative to it. */
 function filesBelow(root: string): string[] {

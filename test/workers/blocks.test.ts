@@ -126,6 +126,35 @@ describe("a block goes offline", () => {
     await engine.close();
   });
 
+  it("and none comes of which a thread has not heard: its frames stay unseen, and it goes again", async () => {
+    const options = { memoryPerNode: 64 * 1024, maxMemoryPerNode: 2 * 64 * 1024 };
+    const engine = await small({ ...options, faultTimeout: 100 });
+    const flag = new Flag();
+    const deaf = engine.createGuest({ bytes: PAGE });
+    const running = deaf.run(program, { act: "deaf", flag: flag.words });
+    await flag.begun();
+    await expect(engine.addBlock(0)).rejects.toMatchObject({
+      ...{ code: "PAGEFOLD_THREAD_STUCK", details: { threads: ["node 0"] } },
+    });
+    const guest = engine.createGuest({ bytes: FRAMES * PAGE });
+    // 15 frames are left; the sixteenth page asks for a block, in vain.
+    expect(() => guest.fill(0, FRAMES * PAGE, 1)).toThrow(
+      expect.objectContaining({ code: "PAGEFOLD_NO_FRAME" }),
+    );
+    expect(engine.stats().frames).toEqual({ total: FRAMES, used: FRAMES, free: 0 });
+    flag.end();
+    await running;
+    // Nobody owes anything any more: now it comes.
+    guest.fill((FRAMES - 1) * PAGE, PAGE, 1);
+    expect(engine.stats().frames).toEqual({
+      total: 2 * FRAMES,
+      used: FRAMES + 1,
+      free: FRAMES - 1,
+    });
+    expect((await engine.check()).problems).toEqual([]);
+    await engine.close();
+  });
+
   it("with the stable nodes whose frames are gone", async () => {
     const engine = await small({ memoryPerNode: 4 * 64 * 1024, ksm: { run: 1, pagesToScan: 0 } });
     const guest = engine.createGuest({ bytes: 8 * PAGE });
