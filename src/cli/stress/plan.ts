@@ -33,7 +33,7 @@ export interface Round {
   readonly steps: readonly Step[];
   /** What migrators do by themselves. */
   readonly policies: readonly Policy[];
-  /** Merged to the end before the audit, or audited as it is. */
+  /** Merged to the end before the audit, and found to be, or audited as it is. */
   readonly settle: boolean;
 }
 

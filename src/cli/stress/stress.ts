@@ -11,6 +11,7 @@ import {
   type Stats,
 } from "../../index.js";
 import { dumpMachine, type MachineDump } from "../../machine/dump.js";
+import { unsettledContents } from "../../machine/settled.js";
 import type { ProgressView } from "../screen/progress.js";
 import { Reporter } from "../screen/reporter.js";
 import type { Done, WrongPage } from "./actor.js";
@@ -216,8 +217,8 @@ class Stress {
     this.#log.add("pause");
     await this.#inTime("a pause of the mover", this.#mover.stop());
     await this.#inTime("a pause of the vCPUs", this.#crowd.order("pause"));
-    if (settle) await this.#inTime("merging", ksm.scan(PASSES));
     await this.#inTime("reading all pages", this.#crowd.order("sweep"));
+    if (settle) await this.#settle();
     await this.#inTime("stopping ksmd", ksm.set({ run: 0 }));
     this.#checks.done++;
     const { clean, problems } = await this.#inTime("the audit", this.#engine.check());
@@ -225,6 +226,17 @@ class Stress {
     if (!clean) throw new StressError("check", `the audit failed: ${problems[0]}`, { problems });
     this.#checks.clean++;
     await this.#inTime("starting ksmd", ksm.set({ run: 1 }));
+  }
+
+  /** Everything that can be merged is; then every page is read again. */
+  async #settle(): Promise<void> {
+    const { ksm, memory } = this.#engine;
+    await this.#inTime("merging", ksm.scan(PASSES));
+    const problems = unsettledContents(memory, ksm.knobs);
+    if (problems.length > 0) {
+      throw new StressError("check", `merging has not ended: ${problems[0]}`, { problems });
+    }
+    await this.#inTime("reading all pages again", this.#crowd.order("sweep"));
   }
 
   #checkIdle(): void {
