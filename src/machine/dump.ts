@@ -2,14 +2,7 @@
  * dump - the page tables and frame records of a machine as they stand, for whoever looks into a failure. Read
  * word by word while others may go on: a picture of one moment only when nobody does.
  */
-import {
-  MAPPING_TAG_KSM,
-  mappingId,
-  mappingTag,
-  PTE_FLAGS_MASK,
-  PTE_NONE,
-  ptePfn,
-} from "../base/layout.js";
+import { mappingId, mappingTag, PTE_FLAGS_MASK, PTE_NONE, ptePfn } from "../base/layout.js";
 import { framesEnd, isFrame, type Memory, nodeOf } from "../base/memory.js";
 import type { Gfn, GuestId, Nid, Pfn } from "../base/units.js";
 import { frameIsFree } from "../mm/frames.js";
@@ -66,17 +59,6 @@ export function dumpMachine(memory: Memory): MachineDump {
     if (ref !== 0 || locked || !free || tag !== 0) frames.push(record);
   }
   return { ptes, frames };
-}
-
-/** Frames of merged pages that have several sharers at this moment. */
-export function sharedFrames(memory: Memory): Pfn[] {
-  const pfns: Pfn[] = [];
-  for (let pfn = 0; pfn < framesEnd(memory); pfn++) {
-    if (!isFrame(memory, pfn)) continue;
-    const isKsm = mappingTag(readMapping(memory, pfn)) === MAPPING_TAG_KSM;
-    if (isKsm && mapcount(memory, pfn) > 1) pfns.push(pfn);
-  }
-  return pfns;
 }
 
 function frameRecord(memory: Memory, pfn: Pfn): FrameRecord {

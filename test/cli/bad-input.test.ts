@@ -97,6 +97,11 @@ describe.concurrent("the command line", () => {
         "give at least 196608 (192 KiB)",
     ],
     [
+      "stress --nodes 3 --guests 1 --vcpus 1 --memory-per-node 64K",
+      "--memory-per-node 65536: it comes and goes in blocks of 64 KiB, and 4 are needed in all; " +
+        "give at least 131072 (128 KiB)",
+    ],
+    [
       "stress --nodes 64 --memory-per-node 1G",
       "--memory-per-node 1073741824: 64 nodes of it are more than 64.00 GiB; give less",
     ],

@@ -5,11 +5,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Actor, type ActorSpec } from "../../dist/cli/stress/actor.js";
 import { Contents, VERSIONS } from "../../dist/cli/stress/contents.js";
-import { idleActors } from "../../dist/cli/stress/idle.js";
+import { idleActors, showsAll } from "../../dist/cli/stress/idle.js";
 import { Latencies } from "../../dist/cli/stress/latency.js";
 import { Ledger } from "../../dist/cli/stress/ledger.js";
 import { makePlan, planDigest } from "../../dist/cli/stress/plan.js";
-import { createEngine, type EngineGuest } from "../../dist/index.js";
+import { createEngine, type EngineGuest, type Vcpu } from "../../dist/index.js";
 import { PAGE } from "./command.js";
 
 const WORDS = PAGE / 4;
@@ -69,6 +69,27 @@ describe("contents", () => {
   });
 });
 
+/**
+ * A vCPU that loses the stores to pages that it stored to before, and to others since, in the same section: as it would
+ * be if the frames had been taken away meanwhile.
+ */
+function withoutLateStores(vcpu: Vcpu): Vcpu {
+  const run = vcpu.run.bind(vcpu);
+  vcpu.run = (section) =>
+    run((inside) => {
+      const stored = new Set<number>();
+      let last = -1;
+      const store32 = (address: number, value: number): void => {
+        const page = Math.floor(address / PAGE);
+        if (page === last || !stored.has(page)) inside.store32(address, value);
+        stored.add(page);
+        last = page;
+      };
+      return section({ load32: inside.load32, store32 } as typeof inside);
+    });
+  return vcpu;
+}
+
 type ActorOf = (vcpu: number, vcpus: number) => Actor;
 
 /** A guest of zeros, and vCPUs of a stress in it. */
@@ -79,9 +100,15 @@ async function withGuest(use: (guest: EngineGuest, actorOf: ActorOf) => void): P
   use(guest, (vcpu, vcpus) => actorIn(guest, ledger, vcpu, vcpus));
 }
 
-function actorIn(guest: EngineGuest, ledger: Ledger, vcpu: number, vcpus: number): Actor {
+function actorIn(
+  guest: EngineGuest,
+  ledger: Ledger,
+  vcpu: number,
+  vcpus: number,
+  runsOn = guest.vcpu(),
+): Actor {
   const spec: ActorSpec = { guest: guest.id, vcpu, vcpus, pages: PAGES, seed: SEED + vcpu };
-  return new Actor(guest.vcpu(), spec, contents, ledger);
+  return new Actor(runsOn, spec, contents, ledger);
 }
 
 /** Adds one to a byte; returns the word that it is in, before and after. */
@@ -107,6 +134,24 @@ describe("a vCPU of a stress", () => {
         expect(actor.latencies.summary()?.max).toBeGreaterThan(0);
         expect(actor.recent).toHaveLength(64);
       }
+    });
+  });
+
+  it("stores late in a section now and then, and finds a store that is lost there", async () => {
+    await withGuest((guest) => {
+      const ledger = () => new Ledger(Ledger.create(PAGES));
+      const sound = actorIn(guest, ledger(), 0, 1);
+      let lingered = 0;
+      for (let slice = 0; slice < 400; slice++) {
+        expect(sound.work(64)).toBe(null);
+        lingered += sound.recent.filter(({ operation }) => operation === "linger").length;
+      }
+      expect(lingered).toBeGreaterThan(0);
+      guest.fill(0, guest.bytes, 0);
+      const losing = actorIn(guest, ledger(), 0, 1, withoutLateStores(guest.vcpu()));
+      const wrong = losing.work(400 * 64);
+      expect(wrong).toMatchObject({ operation: "linger", offset: 0 });
+      expect(losing.recent.at(-1)?.operation).toBe("linger");
     });
   });
 
@@ -252,7 +297,7 @@ describe("a plan", () => {
     planDigest(makePlan({ ...options, ...of }));
 
   it("is the same for the same options, and another for others", () => {
-    expect(digest({})).toBe("34db97fe82957aae5cd8d5680fe85e4a7e47b15c4247b01c85d4ab4edf5a6168");
+    expect(digest({})).toBe("d74a1837e906c67309cbcb254498e0ac415861a52f1920a637c6f6b0ff7c9021");
     const changes: readonly Partial<typeof options>[] = [
       ...[{ seconds: 3 }, { seed: 8 }, { nodes: 3 }, { guests: 5 }, { vcpus: 3 }],
       ...[{ migrators: 3 }, { memoryPerNode: 2 ** 25 }],
@@ -277,6 +322,17 @@ describe("a plan", () => {
         expect(step.to).toBeLessThanOrEqual(pages);
       }
     }
+  });
+});
+
+describe("a stress long enough to show everything", () => {
+  const planOf = (seconds: number) => ({ seconds }) as Parameters<typeof showsAll>[0];
+
+  it("has come to its time, or has none, and as many rounds as the shortest one with a time", () => {
+    expect(showsAll(planOf(2), false, 0)).toBe(true);
+    expect(showsAll(planOf(2), true, 9)).toBe(false);
+    expect(showsAll(planOf(0), true, 3)).toBe(false);
+    expect(showsAll(planOf(0), true, 4)).toBe(true);
   });
 });
 

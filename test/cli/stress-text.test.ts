@@ -62,6 +62,12 @@ describe("the text of a stress", () => {
     expect(lineOf({ failure: FAILED })).toMatchInlineSnapshot(
       `"ended     FAILED after 30.04 s: guest 1: page 77 (version 12) is wrong at byte"`,
     );
+    const ofMemory = (of: Partial<StressDocument>) =>
+      renderStress(document(of, 2 ** 30)).match(/^memory .*$/m)?.[0];
+    const early = "memory    1.00 GiB resident at most in the first quarter, 1.00 GiB at the end";
+    expect(ofMemory({})).toBe(early.replace("at the end", "in the last"));
+    expect(ofMemory({ interrupted: true })).toBe(early);
+    expect(ofMemory({ failure: FAILED })).toBe(early);
     const text = renderStress(document({ latency_ms: null, rss_bytes: { quarter: null, end: 1 } }));
     expect(text).not.toContain("p99");
     expect(text).toMatch(/^memory {4}0 KiB resident at the end$/m);

@@ -144,7 +144,9 @@ function render(params: cliProgress.Params, payload: Payload): string {
     { rank: 0, text: ` ${shortened(stage, columns - 1)}` },
     { rank: 6, text: total > 0 && maxWidth >= BAR_COLUMNS ? bar(part, maxWidth) : "" },
     { rank: 1, text: total > 0 ? `${Math.floor(100 * part)}%`.padStart(4) : "" },
-    ...(rates ?? [pagesDone(done, total)]).map((text, i) => ({ rank: 4 + i / 10, text })),
+    // Rates are what such a stage is about, the first above all.
+    ...(rates ?? []).map((text, i) => ({ rank: 1.1 + i / 10, text })),
+    { rank: 4, text: rates === null ? pagesDone(done, total) : "" },
     { rank: 5, text: shared > 0 ? `${count(shared)} shared` : "" },
     { rank: 2, text: sharing > 0 ? `${sizeOfPages(sharing)} saved` : "" },
     { rank: 3, text: time(part, total > 0, (Date.now() - startTime) / 1000) },

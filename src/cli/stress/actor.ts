@@ -28,7 +28,14 @@ const OPERATIONS = {
   pin: 3,
 } as const;
 
-type Operation = keyof typeof OPERATIONS | "pinned" | "sweep";
+/** Beside them, rarely, because it takes so long: once in so many operations. */
+const LINGERS_IN = 4096;
+/** Pages that it writes, and how long it waits between, in milliseconds: for less than ksmd waits for a vCPU. */
+const LINGERED = 8;
+const LINGER_MS_MIN = 5;
+const LINGER_MS_MAX = 15;
+
+type Operation = keyof typeof OPERATIONS | "linger" | "pinned" | "sweep";
 
 const DRAWN = Object.entries(OPERATIONS).flatMap(([operation, part]) =>
   Array.from({ length: part }, () => operation as keyof typeof OPERATIONS),
@@ -94,6 +101,7 @@ interface Held {
 
 export class Actor {
   readonly operations: Operations = { writes: 0, reads: 0, pins: 0 };
+  /** Of all operations but lingering, which waits on purpose. */
   readonly latencies = new Latencies();
   readonly #spec: ActorSpec;
   readonly #contents: Contents;
@@ -157,7 +165,8 @@ export class Actor {
   #operate(): WrongPage | null {
     if (this.#count % WINDOW_OPERATIONS === 0)
       this.#window = this.#random.below(this.#version.length);
-    const operation = this.#random.oneOf(DRAWN);
+    const lingers = this.#random.below(LINGERS_IN) === 0;
+    const operation = lingers ? "linger" : this.#random.oneOf(DRAWN);
     const page = (this.#window + this.#random.below(WINDOW)) % this.#version.length;
     const gfn = operation === "read_other" ? this.#random.below(this.#spec.pages) : this.#gfn(page);
     this.#recent[this.#count++ % RECENT] = { operation, gfn };
@@ -180,6 +189,8 @@ export class Actor {
         return this.#readOther(gfn);
       case "watch":
         return this.#watch(gfn);
+      case "linger":
+        return this.#linger(page);
       case "pin":
         return this.#held.length < PINS ? this.#pin(page) : this.#release();
     }
@@ -298,6 +309,7 @@ export class Actor {
   #watch(first: number): WrongPage | null {
     const { pages } = this.#spec;
     let wrong: WrongPage | null = null;
+    const started = performance.now();
     this.#vcpu.run((vcpu) => {
       for (let look = 0; look < LOOKS && wrong === null; look++) {
         for (let n = 0; n < Math.min(WATCHED, pages) && wrong === null; n++) {
@@ -305,7 +317,7 @@ export class Actor {
         }
       }
     });
-    this.operations.reads++;
+    this.#didRead(started);
     return wrong;
   }
 
@@ -316,6 +328,41 @@ export class Actor {
     if (holding === null || word === this.#wordOf(gfn, holding, i)) return null;
     this.#words[i] = word;
     return this.#wrong(gfn, holding, i, "watch");
+  }
+
+  /**
+   * Stores, and stores again much later, in one section without a safepoint: by translations that are known, and that
+   * ksmd must not believe gone before the section ends. It passes by meanwhile, and takes the pages for quiet ones
+   * that others have, too. A store that went to a frame of before is missed at the end.
+   */
+  #linger(first: number): WrongPage | null {
+    const own = this.#version.length;
+    const pages = Array.from({ length: Math.min(LINGERED, own) }, (_, n) => (first + n) % own);
+    const pattern = 1 + this.#random.below(this.#contents.patterns);
+    const ms = LINGER_MS_MIN + this.#random.below(LINGER_MS_MAX - LINGER_MS_MIN + 1);
+    for (const page of pages) this.#writeWhole(page, pattern);
+    this.#vcpu.run((vcpu) => {
+      for (const page of pages) this.#storeFirst(vcpu, page, pattern, pattern);
+      const end = performance.now() + ms;
+      while (performance.now() < end);
+      for (const page of pages) this.#storeFirst(vcpu, page, this.#nextVersion(page), pattern);
+    });
+    this.operations.writes += pages.length;
+    for (const page of pages) {
+      this.#vcpu.read(this.#gfn(page) * PAGE_SIZE, this.#bytes);
+      const wrong = this.#checkOwn(page, "linger");
+      if (wrong !== null) return wrong;
+    }
+    return null;
+  }
+
+  /** The first word gets content `head`; the others have content `tail`. */
+  #storeFirst(vcpu: Vcpu, page: number, head: number, tail: number): void {
+    const gfn = this.#gfn(page);
+    const word = this.#contents.word(head, this.#base[gfn] as number, 0);
+    this.#ledger.begin(gfn);
+    vcpu.store32(gfn * PAGE_SIZE, word);
+    this.#ledger.end(gfn, { head, tail, cut: 1 });
   }
 
   #pin(page: number): WrongPage | null {

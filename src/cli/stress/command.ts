@@ -39,14 +39,15 @@ export async function stressCommand(options: StressOptions, interrupt: Interrupt
 
 async function resultOf(
   plan: Plan,
-  { quiet }: StressOptions,
+  { quiet, dump }: StressOptions,
   interrupt: Interrupt,
 ): Promise<StressResult> {
   const view = createProgress(process.stderr, { quiet, env: process.env });
   try {
     // Help and bad input need no engine.
     const { runStress } = await import("./stress.js");
-    return await runStress(plan, view, interrupt.signal);
+    const { signal } = interrupt;
+    return await runStress(plan, { view, signal, wantsMachine: dump !== null });
   } finally {
     view.end();
     interrupt.dispose();

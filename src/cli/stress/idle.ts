@@ -1,6 +1,7 @@
 /**
  * idle - who did nothing in a stress that was to keep everybody at work: then it has shown nothing.
  */
+import { type Plan, ROUNDS_MIN } from "./plan.js";
 import type { StressResult } from "./stress.js";
 
 type Work = Pick<
@@ -26,4 +27,12 @@ export function idleActors(work: Work): string[] {
     [blocks.added, "no block was added"],
   ];
   return works.filter(([done]) => done === 0).map(([, what]) => what);
+}
+
+/**
+ * Was a stress long enough for everybody to do something? One with a time comes to its end, unless it is interrupted;
+ * one without is as good as the shortest of them after as many rounds.
+ */
+export function showsAll({ seconds }: Plan, interrupted: boolean, rounds: number): boolean {
+  return seconds === 0 ? rounds >= ROUNDS_MIN : !interrupted;
 }

@@ -13,11 +13,11 @@ export type OrderKind = "go" | "pause" | "sweep" | "tell" | "stop";
 
 export interface Order {
   readonly order: OrderKind;
-  /** Counts up. */
+  /** Counts up from 1. */
   readonly number: number;
 }
 
-/** What the vCPUs of one thread have done since they began. */
+/** What the vCPUs of one thread have done since they began, with those that have ended. */
 export interface Totals extends Operations {
   readonly latencies: Latencies["sums"];
   /** vCPUs that have done nothing at all. */
@@ -27,7 +27,7 @@ export interface Totals extends Operations {
 export type News =
   /** As many vCPUs wait on this thread, for the first time. */
   | { readonly station: string; readonly joined: number }
-  /** All vCPUs of this thread, so many, have done as ordered. */
+  /** All vCPUs of this thread, so many, have done as ordered; 0: the last of them has ended. */
   | {
       readonly station: string;
       readonly done: number;

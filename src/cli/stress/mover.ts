@@ -2,8 +2,12 @@
  * mover - has frames of a stress moved for as long as it is let: the migrators follow policies by themselves, and
  * are asked again and again to move frames of merged pages with several sharers to a node at random.
  */
+import { MAPPING_TAG_KSM, mappingTag } from "../../base/layout.js";
+import { framesEnd, isFrame, type Memory } from "../../base/memory.js";
+import type { Pfn } from "../../base/units.js";
 import type { Engine, Policy } from "../../index.js";
-import { sharedFrames } from "../../machine/dump.js";
+import { readMapping } from "../../mm/page-mapping.js";
+import { mapcount } from "../../mm/page-ref.js";
 import { Random } from "../random.js";
 
 /** Frames that are asked for at a time: few, so that policies have their turns. */
@@ -49,4 +53,15 @@ export class Mover {
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
+}
+
+/** Frames of merged pages that have several sharers at this moment. */
+function sharedFrames(memory: Memory): Pfn[] {
+  const pfns: Pfn[] = [];
+  for (let pfn = 0; pfn < framesEnd(memory); pfn++) {
+    if (!isFrame(memory, pfn)) continue;
+    const isKsm = mappingTag(readMapping(memory, pfn)) === MAPPING_TAG_KSM;
+    if (isKsm && mapcount(memory, pfn) > 1) pfns.push(pfn);
+  }
+  return pfns;
 }

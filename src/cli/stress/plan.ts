@@ -65,11 +65,13 @@ const ROUNDS = 64;
 const ROUND_MS_MIN = 250;
 const ROUND_MS_MAX = 2000;
 /** Rounds that the shortest stress has. */
-const ROUNDS_MIN = 4;
+export const ROUNDS_MIN = 4;
 const BLOCK_BYTES_MIN = 64 * 1024;
 const BLOCK_BYTES_MAX = 64 * 2 ** 20;
 /** Blocks of a node at least, where its memory allows. */
 const BLOCKS = 8;
+/** Blocks of all nodes at least: one that goes leaves its pages to the others, half full as they are. */
+const BLOCKS_MIN = 4;
 /** Part of all frames that guests can fill: unmerging, moving and removing blocks need room. */
 const FILLED = 0.5;
 /** A multiple of many numbers of blocks: none of them is picked more often. */
@@ -77,20 +79,21 @@ const PICKS = 720_720;
 /** Pages of its own that a vCPU has at least. */
 const PAGES_MIN = 8;
 
-/** Throws BadInput where guests have no room for their vCPUs' pages. */
+/** Throws BadInput where guests have no room for their vCPUs' pages, and where no block could go. */
 export function makePlan(options: StressOptions): Plan {
   const { seconds, seed, nodes, guests, vcpus, ksmd, migrators, memoryPerNode } = options;
   const blockBytes = blockBytesOf(memoryPerNode);
   const perNode = Math.ceil(memoryPerNode / blockBytes) * blockBytes;
   const pages = Math.floor(((perNode / PAGE_SIZE) * nodes * FILLED) / guests);
-  if (pages < PAGES_MIN * vcpus) throw tooSmall(options);
+  if (pages < PAGES_MIN * vcpus) throw tooSmallForPages(options);
+  if ((nodes * perNode) / blockBytes < BLOCKS_MIN) throw tooSmallForBlocks(options);
   const random = new Random(mix(seed, 1));
   return {
     ...{ seconds, seed, nodes, guests, vcpus, ksmd, migrators },
     memory_per_node: perNode,
     block_bytes: blockBytes,
     pages_per_guest: pages,
-    hash_bits: random.oneOf([12, 64]),
+    hash_bits: random.oneOf([5, 12, 64]),
     patterns: PATTERNS,
     round_ms: roundMs(seconds),
     vcpu_seeds: Array.from({ length: guests }, (_, guest) =>
@@ -146,10 +149,20 @@ function makeRound(random: Random, guests: number, pages: number): Round {
   return { steps, policies: ["chaos", ...others], settle: random.below(2) === 1 };
 }
 
-function tooSmall({ nodes, guests, vcpus, memoryPerNode }: StressOptions): BadInput {
-  const pages = PAGES_MIN * vcpus * guests;
-  const least = Math.ceil((pages * PAGE_SIZE) / FILLED / nodes);
+function tooSmallForPages(options: StressOptions): BadInput {
+  const { nodes, guests, vcpus } = options;
+  const least = Math.ceil((PAGES_MIN * vcpus * guests * PAGE_SIZE) / FILLED / nodes);
   const wrong = `guests may fill half of it, and ${guests} with ${vcpus} vCPUs each need more`;
+  return tooSmall(options, wrong, least);
+}
+
+function tooSmallForBlocks(options: StressOptions): BadInput {
+  const least = (BLOCKS_MIN * BLOCK_BYTES_MIN) / options.nodes;
+  const wrong = `it comes and goes in blocks of ${size(BLOCK_BYTES_MIN)}, and ${BLOCKS_MIN} are needed in all`;
+  return tooSmall(options, wrong, least);
+}
+
+function tooSmall({ memoryPerNode }: StressOptions, wrong: string, least: number): BadInput {
   const rounded = Math.ceil(least / BLOCK_BYTES_MIN) * BLOCK_BYTES_MIN;
   return new BadInput(
     `--memory-per-node ${memoryPerNode}`,

@@ -10,6 +10,9 @@ import { type Line, type News, type Order, openStationLine, type Totals } from "
 /** What a vCPU that has paused is to do. */
 type Next = "go" | "sweep" | "stop";
 
+/** An answer that nobody waits for. */
+const NOT_ORDERED = { number: 0 };
+
 /** Those of this thread, by run. */
 const stations = new Map<string, Station>();
 
@@ -20,6 +23,8 @@ export class Station {
   readonly #line: Line<News, Order>;
   readonly #name = `${threadId}`;
   readonly #actors = new Set<Actor>();
+  /** With those that have left: what they did stays done. */
+  readonly #all: Actor[] = [];
   #waiting: ((next: Next) => void)[] = [];
   /** The order that is done when all of them wait; null: none, and they have only just begun. */
   #order: Order | null = null;
@@ -35,6 +40,7 @@ export class Station {
     const station = stations.get(run) ?? new Station(run);
     stations.set(run, station);
     station.#actors.add(actor);
+    station.#all.push(actor);
     return station;
   }
 
@@ -59,6 +65,7 @@ export class Station {
   leave(actor: Actor): void {
     this.#actors.delete(actor);
     if (this.#actors.size > 0) return;
+    this.#answer(NOT_ORDERED);
     this.#line.close();
     stations.delete(this.#run);
   }
@@ -85,14 +92,14 @@ export class Station {
     if (this.#waiting.length === this.#actors.size && order.order !== "go") this.#answer(order);
   }
 
-  #answer({ number }: Order): void {
+  #answer({ number }: Pick<Order, "number">): void {
     this.#post({ done: number, vcpus: this.#actors.size, totals: this.#totals() });
   }
 
   #totals(): Totals {
     const latencies = new Latencies();
     const totals = { writes: 0, reads: 0, pins: 0, idle: 0 };
-    for (const actor of this.#actors) {
+    for (const actor of this.#all) {
       const { writes, reads, pins } = actor.operations;
       totals.writes += writes;
       totals.reads += reads;

@@ -5,8 +5,11 @@ import { PAGE_SIZE } from "../../base/units.js";
 import type { BlockStats, Engine, EngineGuest } from "../../index.js";
 import type { Step } from "./plan.js";
 
-/** What an unmerge may be refused with while guests run; it may be repeated then. */
-const UNMERGE_REFUSALS: readonly string[] = ["ENOMEM", "PAGEFOLD_VCPU_STUCK"];
+/**
+ * What an unmerge may be refused with while guests run, and migrators move a page again and again; it may be repeated
+ * then.
+ */
+const UNMERGE_REFUSALS: readonly string[] = ["EBUSY", "ENOMEM", "PAGEFOLD_VCPU_STUCK"];
 /**
  * What a change of blocks may be refused with: a pin, a busy machine, guests that have taken the room, and the policy
  * compact, which has taken the block away already.

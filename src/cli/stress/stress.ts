@@ -17,7 +17,7 @@ import type { Done, WrongPage } from "./actor.js";
 import { Crowd, type Performance } from "./crowd.js";
 import { type Event, EventLog } from "./events.js";
 import { type Failure, failureOf, StressError, wrongPageLine } from "./failure.js";
-import { idleActors } from "./idle.js";
+import { idleActors, showsAll } from "./idle.js";
 import { Mover } from "./mover.js";
 import type { Plan, Round, Step } from "./plan.js";
 import { Rates } from "./rates.js";
@@ -48,20 +48,30 @@ export interface StressResult {
   readonly mismatches: number;
   /**
    * Resident bytes of this process, the most in the first quarter of the time, and in the last: in between they go up
-   * and down with the blocks that there are. null: it is not known how much a quarter is.
+   * and down with the blocks that there are. null: it is not known how much a quarter is. Of a stress that did not
+   * come to its time, or has none, those at its end.
    */
   readonly rss: { readonly quarter: number | null; readonly end: number };
   readonly failure: Failure | null;
-  /** Of a failure: the last events, and the machine as it was found. */
-  readonly wreck: { readonly events: readonly Event[]; readonly machine: MachineDump } | null;
+  readonly wreck: Wreck | null;
 }
 
-/** Does the whole stress. When `signal` is aborted it ends early, as properly as at its time. */
-export async function runStress(
-  plan: Plan,
-  view: ProgressView,
-  signal: AbortSignal,
-): Promise<StressResult> {
+/** Of a failure: the last events, and the machine as it was found, if that was asked for. */
+interface Wreck {
+  readonly events: readonly Event[];
+  readonly machine: MachineDump | null;
+}
+
+export interface Surroundings {
+  readonly view: ProgressView;
+  /** When it is aborted the stress ends early, as properly as at its time. */
+  readonly signal: AbortSignal;
+  /** Of a failure the machine is wanted, too. */
+  readonly wantsMachine: boolean;
+}
+
+/** Does the whole stress. */
+export async function runStress(plan: Plan, around: Surroundings): Promise<StressResult> {
   const engine = await createEngine({
     nodes: plan.nodes,
     memoryPerNode: plan.memory_per_node,
@@ -75,8 +85,8 @@ export async function runStress(
     collectGarbage: true,
     ksm: { run: 1, pagesToScan: 1024, sleepMillisecs: 1 },
   });
-  const reporter = new Reporter(engine, view);
-  const stress = new Stress(engine, plan, reporter, signal);
+  const reporter = new Reporter(engine, around.view);
+  const stress = new Stress(engine, plan, reporter, around);
   try {
     return await stress.run();
   } finally {
@@ -91,6 +101,7 @@ class Stress {
   readonly #plan: Plan;
   readonly #reporter: Reporter;
   readonly #signal: AbortSignal;
+  readonly #wantsMachine: boolean;
   readonly #log = new EventLog();
   readonly #rates = new Rates();
   readonly #crowd: Crowd;
@@ -103,13 +114,16 @@ class Stress {
   readonly #failed: Promise<never>;
   #fail: (error: unknown) => void = () => {};
   #mismatches = 0;
+  /** Rounds that came to their end, with all of their steps. */
+  #rounds = 0;
   #rss = { quarter: 0, end: 0 };
 
-  constructor(engine: Engine, plan: Plan, reporter: Reporter, signal: AbortSignal) {
+  constructor(engine: Engine, plan: Plan, reporter: Reporter, around: Surroundings) {
     this.#engine = engine;
     this.#plan = plan;
     this.#reporter = reporter;
-    this.#signal = signal;
+    this.#signal = around.signal;
+    this.#wantsMachine = around.wantsMachine;
     this.#failed = new Promise((_, reject) => {
       this.#fail = reject;
     });
@@ -130,8 +144,8 @@ class Stress {
       await this.#inTime("the vCPUs' start", this.#start());
       for (let round = 0; !this.#isOver; round++) await this.#round(round);
       await this.#inTime("the vCPUs' end", this.#crowd.order("tell"));
-      if (!this.#signal.aborted) this.#checkIdle();
-      const result = this.#result(null);
+      if (showsAll(this.#plan, this.#signal.aborted, this.#rounds)) this.#checkIdle();
+      const result = this.#result(null, this.#seconds);
       await this.#inTime("the vCPUs' end", this.#crowd.stop());
       return result;
     } catch (error) {
@@ -184,7 +198,9 @@ class Stress {
       await this.#step(step);
     }
     await this.#sleep(pause);
+    const isWhole = !this.#signal.aborted;
     await this.#audit(round);
+    if (isWhole) this.#rounds++;
   }
 
   async #step(step: Step): Promise<void> {
@@ -212,7 +228,7 @@ class Stress {
   }
 
   #checkIdle(): void {
-    const idle = idleActors(this.#result(null));
+    const idle = idleActors(this.#result(null, this.#seconds));
     if (idle.length === 0) return;
     throw new StressError("idle", `the stress shows nothing: ${idle.join(", ")}`);
   }
@@ -258,6 +274,10 @@ class Stress {
 
   #tell(): void {
     this.#noteMemory();
+    void this.#crowd.order("tell").then(() => this.#showRates());
+  }
+
+  #showRates(): void {
     const { writes, reads, pins } = this.#crowd.performance;
     const { counters, migrations } = this.#engine.stats();
     this.#reporter.rates = this.#rates.since([
@@ -266,11 +286,11 @@ class Stress {
       ["copies", counters.cow_ksm],
       ["moves", migrations.succeeded],
     ]);
-    void this.#crowd.order("tell");
   }
 
   #noteMemory(): void {
     const { seconds } = this.#plan;
+    if (seconds === 0) return;
     const rss = process.memoryUsage.rss();
     if (this.#seconds <= seconds / 4) this.#rss.quarter = Math.max(this.#rss.quarter, rss);
     if (this.#seconds >= (seconds * 3) / 4) this.#rss.end = Math.max(this.#rss.end, rss);
@@ -278,6 +298,7 @@ class Stress {
 
   /** Stops what can be stopped, so that the machine is found as the failure left it. */
   async #afterFailure(error: unknown): Promise<StressResult> {
+    const seconds = this.#seconds;
     const failure = failureOf(error);
     this.#log.add(`failed: ${failure.message}`);
     const stopped = Promise.allSettled([
@@ -291,14 +312,14 @@ class Stress {
     });
     await Promise.race([stopped, late]);
     clearTimeout(timer);
-    return this.#result(failure);
+    return this.#result(failure, seconds);
   }
 
-  #result(failure: Failure | null): StressResult {
+  #result(failure: Failure | null, seconds: number): StressResult {
     const { counters, migrations, blocks } = this.#engine.stats();
     return {
       plan: this.#plan,
-      seconds: this.#seconds,
+      seconds,
       interrupted: this.#signal.aborted,
       performance: this.#crowd.performance,
       counters,
@@ -308,12 +329,20 @@ class Stress {
       blocks,
       checks: { ...this.#checks },
       mismatches: this.#mismatches,
-      rss: { quarter: this.#rss.quarter || null, end: this.#rss.end || process.memoryUsage.rss() },
+      rss: this.#rssOf(failure),
       failure,
-      wreck:
-        failure === null
-          ? null
-          : { events: this.#log.events, machine: dumpMachine(this.#engine.memory) },
+      wreck: failure === null ? null : this.#wreck(),
     };
+  }
+
+  #rssOf(failure: Failure | null): StressResult["rss"] {
+    const { quarter, end } = this.#rss;
+    const isWhole = failure === null && !this.#signal.aborted && end > 0;
+    return { quarter: quarter || null, end: isWhole ? end : process.memoryUsage.rss() };
+  }
+
+  #wreck(): Wreck {
+    const machine = this.#wantsMachine ? dumpMachine(this.#engine.memory) : null;
+    return { events: this.#log.events, machine };
   }
 }

@@ -91,7 +91,9 @@ function checkedLines({ checks, mismatches }: StressDocument): string[] {
   ];
 }
 
-function memoryLines({ rss_bytes: { quarter, end } }: StressDocument): string[] {
+function memoryLines({ rss_bytes, interrupted, failure }: StressDocument): string[] {
+  const { quarter, end } = rss_bytes;
   if (quarter === null) return [`${size(end)} resident at the end`];
-  return [`${size(quarter)} resident at most in the first quarter, ${size(end)} in the last`];
+  const when = interrupted || failure !== null ? "at the end" : "in the last";
+  return [`${size(quarter)} resident at most in the first quarter, ${size(end)} ${when}`];
 }
