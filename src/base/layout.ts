@@ -173,6 +173,7 @@ export const ENGINE_BLOCK_BELL = 6; //      A  such changes, and the ends of add
 export const ENGINE_BLOCK_TRIES = 7; //     A  tries to add a block that have ended, well or not
 export const ENGINE_BLOCKS_ADDED = 8; //    A  blocks added since creation (a counter)
 export const ENGINE_BLOCKS_REMOVED = 9; //  A  blocks removed since creation (a counter)
+export const ENGINE_CLOSED = 10; //         A  1 from the engine's end on
 export const ENGINE_WAKE = LINE_WORDS; //   A  ksmd sleeps here
 export const ENGINE_KSM_PTES = 2 * LINE_WORDS; // A  ptes with M
 export const ENGINE_COW_KSM = 3 * LINE_WORDS; //  A  copies made of KSM frames by write faults
@@ -247,6 +248,7 @@ export const BLOCK_FREE = 0; //             A  free frames (a counter)
 export const BLOCK_HINT = 1; //             A  word of the free bitmap where the last frame was found
 export const BLOCK_TOUCHED = 2; //          A  frames below this have been in use, or may have been
 export const BLOCK_ISOLATED = 3; //         A  frames out of use, by the thread that takes the block offline
+export const BLOCK_ROUND = 4; //            A  1 while a round isolates frames
 
 // guest, in three lines: constants, the shootdown line, the limbo line
 export const GUEST_STATE = 0; //            A  0, or GUEST_LIVE

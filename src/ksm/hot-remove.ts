@@ -3,6 +3,7 @@
  *
  * Every frame of the block is isolated, so a stable node that names one has lost it, and nobody has noticed yet.
  * Such nodes are found by the number that they name; the frames' records are about to go, and are not looked at (H93).
+ * From LEAVING on a block does not come back into use before every thread has let go of it.
  * MODEL   test/model/blocks.test.ts
  * LINUX   ksm_check_stable_tree, called by ksm_memory_callback.
  */

@@ -55,7 +55,13 @@ import {
 import { hashHigh, nodeOfItem, setHashHigh, treeOfItem } from "./item.js";
 import { endsHere, rehashFrame } from "./rehash.js";
 import { addWide, noteActivity, type Shard } from "./shard.js";
-import { addSharer, dropStaleNode, removeSharer, removeSharers } from "./sharers.js";
+import {
+  addSharer,
+  dropStaleNode,
+  releaseLeftover,
+  removeSharer,
+  removeSharers,
+} from "./sharers.js";
 import {
   frameOfNode,
   hasRoom,
@@ -202,6 +208,8 @@ function joinTwin(shard: Shard, node: Moved, twin: StableId, low: number, high: 
     return mergeAway(shard, node, twin, high);
   }
   setPlace(shard, node.stable, node.tree, low, high);
+  // A page may wait there because the twin is full; it was not looked at.
+  if (hasRoom(memory, node.stable)) releaseLeftover(shard, node.stable, high);
   joinRing(shard, node.stable, twin, high);
   noteActivity(shard);
   return true;

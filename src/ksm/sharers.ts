@@ -219,7 +219,7 @@ function openNode(shard: Shard, stable: StableId, high: number): void {
 }
 
 /** A page that waits because every node of its content was full is placed again: there is room now. */
-function releaseLeftover(shard: Shard, stable: StableId, high: number): void {
+export function releaseLeftover(shard: Shard, stable: StableId, high: number): void {
   const { memory, index } = shard;
   const low = stableHashLow(memory, stable);
   let content = findContent(index, low, high);

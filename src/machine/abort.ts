@@ -33,3 +33,11 @@ function listen(signal: AbortSignal): Waiting {
   signal.addEventListener("abort", tell, { once: true });
   return entry;
 }
+
+/** What `work` comes to; if the signal aborts first, rejects with its reason, and the work goes on unseen. */
+export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const forget = onAbort(signal, () => reject(signal?.reason));
+    work.then(resolve, reject).finally(forget);
+  });
+}

@@ -10,6 +10,8 @@ import { policyIsActive } from "../migrate/policies/policy.js";
 import type { BlockKeeper, Released } from "./block-keeper.js";
 
 const LOOK_MS = 500;
+/** Where blocks could not be emptied, it looks less and less often, down to this. */
+const LOOK_MAX_MS = 16_000;
 
 /** Frames that stay free on a node: one in so many of a block's. */
 const RESERVE = 4;
@@ -19,7 +21,8 @@ export class AutoCompaction {
   readonly #keeper: BlockKeeper;
   readonly #onReleased: (released: Released) => void;
   #timer: NodeJS.Timeout | undefined;
-  #working = false;
+  #lookMs = LOOK_MS;
+  #look: Promise<void> = Promise.resolve();
 
   constructor(memory: Memory, keeper: BlockKeeper, onReleased: (released: Released) => void) {
     this.#memory = memory;
@@ -27,29 +30,44 @@ export class AutoCompaction {
     this.#onReleased = onReleased;
   }
 
-  /** Looks from time to time while the policy is active; keeps no process alive. */
-  follow(): void {
-    clearInterval(this.#timer);
-    if (!policyIsActive(this.#memory, "compact")) return;
-    this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref();
+  /** Looks from time to time while the policy is active. If it is not, resolves when the last look has ended. */
+  async follow(): Promise<void> {
+    if (!policyIsActive(this.#memory, "compact")) {
+      this.stop();
+      await this.#look;
+    } else if (this.#timer === undefined) {
+      this.#lookMs = LOOK_MS;
+      this.#wait();
+    }
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
-  async #look(): Promise<void> {
-    if (this.#working) return;
-    this.#working = true;
+  /** Keeps no process alive. */
+  #wait(): void {
+    const timer = setTimeout(() => {
+      this.#look = this.#lookOnce().finally(() => {
+        if (this.#timer === timer) this.#wait();
+      });
+    }, this.#lookMs);
+    this.#timer = timer.unref();
+  }
+
+  async #lookOnce(): Promise<void> {
+    const reserve = Math.ceil(this.#memory.blockLayout.frames / RESERVE);
+    let failed = false;
     try {
-      const reserve = Math.ceil(this.#memory.blockLayout.frames / RESERVE);
-      const released = await this.#keeper.compact(reserve, {});
+      const { stayed, ...released } = await this.#keeper.compact(reserve, {});
+      failed = stayed > 0;
       if (released.blocks > 0) this.#onReleased(released);
     } catch (error) {
-      // A thread that does not let go, an engine that closes: the blocks are as before, and the next look tries again.
+      // A thread that does not let go, an engine that closes: the blocks are as before, and a later look tries again.
       if (!(error instanceof PagefoldError)) throw error;
-    } finally {
-      this.#working = false;
+      failed = true;
     }
+    this.#lookMs = failed ? Math.min(2 * this.#lookMs, LOOK_MAX_MS) : LOOK_MS;
   }
 }

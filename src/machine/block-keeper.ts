@@ -17,12 +17,12 @@ import {
   mappingTag,
 } from "../base/layout.js";
 import type { Memory } from "../base/memory.js";
-import { type Nid, PAGE_SIZE, type Pfn } from "../base/units.js";
+import { type Nid, NONE, PAGE_SIZE, type Pfn } from "../base/units.js";
 import { blockState, nodeOfBlock, setBlockState } from "../mm/blocks.js";
 import { freeFramesOf, rewindBlock, touchedFrames } from "../mm/frames.js";
-import { heldFrames } from "../mm/isolate.js";
+import { bringBack, heldFrames } from "../mm/isolate.js";
 import { frameIndex, readMapping } from "../mm/page-mapping.js";
-import { type BlockOwner, onlineAgain } from "./block-owner.js";
+import type { BlockOwner } from "./block-owner.js";
 import type { CallOptions } from "./channel.js";
 import type { Crew } from "./crew.js";
 import type { MigrationFailures, MigrationResult } from "./migration.js";
@@ -65,7 +65,8 @@ export function readBlocks(memory: Memory): BlockStats[] {
     const state = STATES[blockState(memory, number)];
     if (state === undefined) continue;
     const block = memory.blocks[number];
-    const free = block === null || block === undefined ? 0 : freeFramesOf(memory, block);
+    const taken = block === null || block === undefined || state !== "online";
+    const free = taken ? 0 : freeFramesOf(memory, block);
     const node = nodeOfBlock(memory, number);
     blocks.push({ block: number, node, state, frames: memory.blockLayout.frames, free });
   }
@@ -92,30 +93,37 @@ export class BlockKeeper {
   /** Empties the block and takes it away; rejects, and the block is as before, if that cannot be. */
   offline(number: number, call: CallOptions): Promise<Released> {
     return this.#inTurn(async () => {
+      await this.#owner.untilBack(number);
       this.#checkOnline(number);
       setBlockState(this.#memory, number, BLOCK_OFFLINE);
       await this.#evacuateOrUndo(number, call);
-      return await this.#remove([number], call);
+      return await this.#remove([number]);
     });
   }
 
-  /** Takes away whatever can be emptied, so that each node keeps `reserve` frames free that have been in use. */
-  compact(reserve: number, call: CallOptions): Promise<Released> {
+  /**
+   * Takes away whatever can be emptied, so that each node keeps `reserve` frames free that have been in use. `stayed`:
+   * blocks that could not be.
+   */
+  compact(reserve: number, call: CallOptions): Promise<Released & { readonly stayed: number }> {
     return this.#inTurn(async () => {
       const victims = planCompaction(this.#memory, reserve);
-      if (victims.length === 0) return { blocks: 0, bytes: 0 };
       // All of them at once: none is filled with what comes out of another.
       for (const number of victims) setBlockState(this.#memory, number, BLOCK_OFFLINE);
       for (const block of this.#memory.blocks) {
         if (block !== null) rewindBlock(this.#memory, block);
       }
       const emptied = await this.#evacuateAll(victims, call);
-      return await this.#remove(emptied, call);
+      return { ...(await this.#remove(emptied)), stayed: victims.length - emptied.length };
     });
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(work, work);
+    const checked = async (): Promise<T> => {
+      this.#owner.check();
+      return await work();
+    };
+    const result = this.#last.then(checked);
     this.#last = result.catch(() => {});
     return result;
   }
@@ -146,19 +154,24 @@ export class BlockKeeper {
         );
       }
     } catch (error) {
-      for (const number of numbers) {
-        if (blockState(this.#memory, number) === BLOCK_OFFLINE) onlineAgain(this.#memory, number);
-      }
+      for (const number of numbers) this.#undo(number);
       throw error;
     }
-    return emptied;
+    // Frames that ran out meanwhile may have brought some of them back.
+    return emptied.filter((number) => blockState(this.#memory, number) === BLOCK_OFFLINE);
+  }
+
+  #undo(number: number): void {
+    // An engine that has ended, well or not, has no use for it, and nobody ends the round that may be under way.
+    if (this.#owner.hasFailed) return;
+    if (blockState(this.#memory, number) === BLOCK_OFFLINE) bringBack(this.#memory, number);
   }
 
   async #evacuateOrUndo(number: number, call: CallOptions): Promise<void> {
     try {
       await this.#evacuate(number, call);
     } catch (error) {
-      onlineAgain(this.#memory, number);
+      this.#undo(number);
       throw error;
     }
   }
@@ -169,39 +182,51 @@ export class BlockKeeper {
     let before = -1;
     let since = performance.now();
     for (;;) {
-      const { isolated, result } = await this.#crew().evacuate(number, call);
-      if (isolated === frames) return;
+      call.signal?.throwIfAborted();
+      // Never given up half-way: a round that goes on unseen would isolate frames of a block that stays.
+      const { isolated, result } = await this.#crew().evacuate(number);
+      if (isolated === frames) break;
+      if (isolated === NONE) throw this.#neededError(number);
       if (isolated > before) {
         before = isolated;
         since = performance.now();
       } else {
-        if (performance.now() - since > STALL_MS) throw this.#busyError(number, result);
+        if (performance.now() - since > STALL_MS) this.#throwIfHeld(number, result);
         // What holds the frames needs a moment: a batch of ksmd, a vCPU that comes to a safepoint.
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
     }
+    // From here on it goes, whoever gives the call up.
+    call.signal?.throwIfAborted();
   }
 
   /** ksmd forgets the blocks, every frame of which is isolated; then every thread lets go of them. */
-  async #remove(numbers: readonly number[], call: CallOptions): Promise<Released> {
+  async #remove(numbers: readonly number[]): Promise<Released> {
     if (numbers.length === 0) return { blocks: 0, bytes: 0 };
-    try {
-      await this.#crew().command({ kind: "forgetBlocks", blocks: numbers }, call);
-    } catch (error) {
-      for (const number of numbers) onlineAgain(this.#memory, number);
-      throw error;
-    }
+    // From here on no fault brings them back: ksmd forgets what it knows of their frames, and must not know new ones.
+    for (const number of numbers) setBlockState(this.#memory, number, BLOCK_LEAVING);
+    await this.#crew().command({ kind: "forgetBlocks", blocks: numbers });
     const touched = await this.#owner.remove(numbers);
     return { blocks: numbers.length, bytes: touched * PAGE_SIZE };
   }
 
-  #busyError(number: number, { failed }: MigrationResult): PagefoldError {
+  /** Frames ran out, and the block was given back: it cannot go for want of them. */
+  #neededError(number: number): PagefoldError {
+    return new PagefoldError(
+      "PAGEFOLD_BLOCK_BUSY",
+      `block ${number} stays: guests need its frames. ${MENDS.no_frame}`,
+      { block: number, reason: "no_frame" },
+    );
+  }
+
+  /** Does not throw if the last frame that was held has just been freed. */
+  #throwIfHeld(number: number, { failed }: MigrationResult): void {
     const held = new Int32Array(1);
-    heldFrames(this.#memory, number, held);
+    if (heldFrames(this.#memory, number, held) === 0) return;
     const frame = held[0] as Pfn;
     const reason = mostOf(failed);
     const whose = describeFrame(this.#memory, frame);
-    return new PagefoldError(
+    throw new PagefoldError(
       "PAGEFOLD_BLOCK_BUSY",
       `block ${number} stays: frame ${frame}${whose.text} cannot be moved (${reason}). ${MENDS[reason]}`,
       { block: number, pfn: frame, reason, ...whose.details, failed },

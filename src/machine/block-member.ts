@@ -12,10 +12,10 @@ import { BroadcastChannel, type MessagePort, receiveMessageOnPort } from "node:w
 import { loadWord, notifyWord, storeWord } from "../base/atomics.js";
 import { PagefoldError } from "../base/errors.js";
 import {
-  BLOCK_ABSENT,
-  BLOCK_JOINING,
+  BLOCK_ONLINE,
   ENGINE_BLOCK_BELL,
   ENGINE_BLOCK_TRIES,
+  ENGINE_CLOSED,
 } from "../base/layout.js";
 import { attachBlock, detachBlock, type Memory, type MemoryHost } from "../base/memory.js";
 import type { Nid } from "../base/units.js";
@@ -23,6 +23,7 @@ import { blockState } from "../mm/blocks.js";
 import { sleepWhile } from "../mm/wait.js";
 import { type Change, memberChannel, type ToOwner } from "./block-messages.js";
 import { collectGarbage } from "./garbage.js";
+import { addLocalMember, localOwner, removeLocalMember, takeLocalChanges } from "./local-hosts.js";
 
 /** How long a thread that joins waits for the owner's answer. */
 const JOIN_MS = 10_000;
@@ -40,7 +41,7 @@ export class BlockMember implements MemoryHost {
   readonly #early: Change[] = [];
 
   constructor(
-    channel: string,
+    private readonly channel: string,
     private readonly thread: number,
     private readonly name: string,
   ) {
@@ -50,7 +51,9 @@ export class BlockMember implements MemoryHost {
   }
 
   /** Asks the owner for the blocks; PAGEFOLD_CLOSED: nobody answers. */
-  async join(): Promise<void> {
+  async join({ control, layout }: Memory): Promise<void> {
+    // ORDER closed.see <- closed.set
+    if (loadWord(control, layout.engine + ENGINE_CLOSED) === 1) throw noAnswer();
     const answered = new Promise<boolean>((resolve) => {
       const timer = setTimeout(() => resolve(false), JOIN_MS);
       this.#mine.onmessage = (event) => {
@@ -60,18 +63,14 @@ export class BlockMember implements MemoryHost {
       };
     });
     this.#tell({ hello: this.#token, thread: this.thread, name: this.name });
-    if (await answered) return;
-    this.leave();
-    throw new PagefoldError(
-      "PAGEFOLD_CLOSED",
-      "nobody answers for this engine: it is closed, or the thread that created it never comes to its event loop",
-    );
+    if (!(await answered)) throw noAnswer();
   }
 
   /** From now on `memory` has the blocks that there are. */
   start(memory: Memory): void {
     this.#memory = memory;
     this.#mine.unref();
+    addLocalMember(this.channel, this);
     this.#mine.onmessage = (event) => this.#apply((event as { data: Change }).data);
     for (const change of this.#early.splice(0)) this.#apply(change);
   }
@@ -87,6 +86,8 @@ export class BlockMember implements MemoryHost {
   growMemory(node: Nid): boolean {
     const memory = this.#memory as Memory;
     const { control, layout, patience, sizes } = memory;
+    const owner = localOwner(this.channel);
+    if (owner !== undefined) return owner.growMemory(node);
     if (!blocksMayCome(memory)) return false;
     const bell = layout.engine + ENGINE_BLOCK_BELL;
     const tries = layout.engine + ENGINE_BLOCK_TRIES;
@@ -98,7 +99,7 @@ export class BlockMember implements MemoryHost {
       // ORDER blocks.look <-> blocks.sound: before looking for what it is sounded for; else we sleep on it.
       const rung = loadWord(control, bell);
       // The owner waits for us as well before the block is there.
-      this.takeChanges();
+      takeLocalChanges(this.channel);
       if (loadWord(control, tries) !== before) return true;
       sleepWhile(memory, control, bell, rung);
     }
@@ -106,6 +107,7 @@ export class BlockMember implements MemoryHost {
   }
 
   leave(): void {
+    removeLocalMember(this.channel, this);
     this.#tell({ bye: this.#token });
     this.#mine.close();
     this.#owner.close();
@@ -130,11 +132,14 @@ export class BlockMember implements MemoryHost {
   }
 }
 
-/** Is there a number without a block, or a block that is about to come? */
+/** Is there a number without a block, or a block that is coming, or going and may come back? */
 function blocksMayCome(memory: Memory): boolean {
-  for (let number = 0; number < memory.sizes.blocks; number++) {
-    const state = blockState(memory, number);
-    if (state === BLOCK_ABSENT || state === BLOCK_JOINING) return true;
-  }
-  return false;
+  return memory.blocks.some((_, number) => blockState(memory, number) !== BLOCK_ONLINE);
+}
+
+function noAnswer(): PagefoldError {
+  return new PagefoldError(
+    "PAGEFOLD_CLOSED",
+    "nobody answers for this engine: it is closed, or the thread that created it never comes to its event loop",
+  );
 }

@@ -5,20 +5,22 @@
  * its word tells. Threads in a section are interrupted; one in its event loop hears by itself. One that does neither is
  * named, and the change is taken back.
  *
- * OWNS    engine.blockTries
- * ORDER   threads.see <- threads.done, threads.release; tries.end -> tries.look
+ * OWNS    engine.blockTries, engine.closed
+ * ORDER   threads.see <- threads.done, threads.release; tries.end -> tries.look; closed.set -> closed.see
  */
 import { BroadcastChannel } from "node:worker_threads";
-import { addWord, countWord, loadWord, waitWord } from "../base/atomics.js";
+import { addWord, countWord, loadWord, storeWord, waitWord } from "../base/atomics.js";
 import { PagefoldError } from "../base/errors.js";
 import {
   BLOCK_ABSENT,
   BLOCK_JOINING,
   BLOCK_LEAVING,
+  BLOCK_OFFLINE,
   BLOCK_ONLINE,
   ENGINE_BLOCK_TRIES,
   ENGINE_BLOCKS_ADDED,
   ENGINE_BLOCKS_REMOVED,
+  ENGINE_CLOSED,
 } from "../base/layout.js";
 import {
   attachBlock,
@@ -39,11 +41,12 @@ import {
   soundBell,
 } from "../mm/blocks.js";
 import { initBlock, touchedFrames } from "../mm/frames.js";
-import { undoIsolation } from "../mm/isolate.js";
+import { bringBack } from "../mm/isolate.js";
 import { interruptVcpus } from "../mm/shootdown.js";
 import { type Change, memberChannel, type NumberedBlock, type ToOwner } from "./block-messages.js";
 import { collectGarbage } from "./garbage.js";
 import { ringBell } from "./ksmd.js";
+import { setLocalOwner, takeLocalChanges } from "./local-hosts.js";
 
 /** As it is used here; node's types leave unref() and the handler to others. */
 type Listening = BroadcastChannel & { onmessage: (event: unknown) => void };
@@ -58,6 +61,7 @@ interface Member {
 interface Waiting {
   readonly epoch: number;
   readonly complete: () => void;
+  readonly fail?: (error: Error) => void;
 }
 
 export class BlockOwner implements MemoryHost {
@@ -69,8 +73,13 @@ export class BlockOwner implements MemoryHost {
   readonly #waiting = new Set<Waiting>();
   /** Blocks on their way to every thread, by number: the change that brings them. */
   readonly #joining = new Map<number, number>();
+  /** Blocks that could not go, on their way back to every thread. */
+  readonly #returning = new Map<number, number>();
   #memory: Memory | null = null;
   #growing = false;
+  /** Somebody waits for a block, and some are about to be gone: then there is a number for one. */
+  #tryWhenGone = false;
+  #failed: Error | null = null;
 
   /** `channel`: name of the engine's; `collect`: threads collect what they drop. */
   constructor(channel: string, collect: boolean) {
@@ -84,6 +93,7 @@ export class BlockOwner implements MemoryHost {
   /** The view of the owner's thread; before anybody joins. */
   start(memory: Memory): void {
     this.#memory = memory;
+    setLocalOwner(this.#name, this);
   }
 
   /** The owner makes the changes, and has taken part in each before others hear of it. */
@@ -94,19 +104,42 @@ export class BlockOwner implements MemoryHost {
     const memory = this.#memory as Memory;
     if (this.#joining.size === 0) {
       const number = this.#absentNumber(node);
-      if (number === null) return false;
-      this.#announceNew(number, createBlock(memory.sizes, nodeOfBlock(memory, number)));
+      if (number === null) return this.#bringBackOffline();
+      const block = createBlockOrNull(memory, nodeOfBlock(memory, number));
+      // The fault that asks says that there is no frame; here an error would fall through the fault's own steps.
+      if (block === null) return false;
+      this.#announceNew(number, block);
     }
     let grown = false;
     for (const [number, epoch] of [...this.#joining]) {
-      const stuck = this.#awaitSync(epoch);
-      this.#endAdding(number, stuck);
-      grown ||= stuck.length === 0;
+      grown = this.#endAdding(number, this.#awaitSync(epoch)) || grown;
     }
     return grown;
   }
 
+  /** Whatever waits for a thread rejects with this, and so does whatever is asked for later. */
+  fail(error: Error): void {
+    this.#failed ??= error;
+    for (const waiting of this.#waiting) waiting.fail?.(error);
+    this.#waiting.clear();
+  }
+
+  get hasFailed(): boolean {
+    return this.#failed !== null;
+  }
+
+  /** Throws if it has failed. */
+  check(): void {
+    if (this.#failed !== null) throw this.#failed;
+  }
+
   leave(): void {
+    setLocalOwner(this.#name, null);
+    if (this.#memory !== null) {
+      const { control, layout } = this.#memory;
+      // ORDER closed.set -> closed.see: who joins from here on would wait for an answer in vain.
+      storeWord(control, layout.engine + ENGINE_CLOSED, 1);
+    }
     for (const token of [...this.#members.keys()]) this.#leave(token);
     this.#channel.close();
   }
@@ -125,23 +158,20 @@ export class BlockOwner implements MemoryHost {
     }
     const epoch = this.#announceNew(number, createBlock(memory.sizes, node));
     const stuck = await this.#await(epoch);
-    this.#endAdding(number, stuck);
-    if (stuck.length > 0) throw stuckError("has not taken the new block", stuck);
+    if (!this.#endAdding(number, stuck)) throw stuckError("has not taken the new block", stuck);
     return number;
   }
 
   /**
-   * Takes blocks away whose frames are all isolated; resolves with the frames that had been in use, when every
-   * thread has let go of them. Not so within `faultTimeout`: they are given back, and it rejects.
+   * Takes blocks away, LEAVING, whose frames are all isolated and which ksmd has forgotten; resolves with the frames
+   * that had been in use, when every thread has let go of them. Not so within `faultTimeout`: they are given back,
+   * and it rejects.
    */
   async remove(numbers: readonly number[]): Promise<number> {
     const memory = this.#memory as Memory;
     const kept = new Map(numbers.map((number) => [number, memory.blocks[number] as Block]));
     const touched = numbers.map((number) => touchedFrames(memory, kept.get(number) as Block));
-    for (const number of numbers) {
-      setBlockState(memory, number, BLOCK_LEAVING);
-      detachBlock(memory, number);
-    }
+    for (const number of numbers) detachBlock(memory, number);
     const stuck = await this.#await(this.#announce([], numbers));
     if (stuck.length > 0) {
       this.#giveBack(kept);
@@ -153,6 +183,7 @@ export class BlockOwner implements MemoryHost {
       setBlockState(memory, number, BLOCK_ABSENT);
     });
     countWord(memory.control, memory.layout.engine + ENGINE_BLOCKS_REMOVED, numbers.length);
+    this.#endWaitForGone();
     if (this.#collect) collectGarbage();
     return touched.reduce((sum, frames) => sum + frames, 0);
   }
@@ -198,15 +229,40 @@ export class BlockOwner implements MemoryHost {
     const number = this.#absentNumber(node);
     try {
       if (number !== null) await this.add(nodeOfBlock(memory, number));
-      else this.#endTry();
+      else if (this.#bringBackOffline() || !this.#anyLeaving()) this.#endTry();
+      else this.#tryWhenGone = true;
     } catch {
-      // Told by the allocation that finds no frame: the try has ended.
+      // Told by the allocation that finds no frame, if it is told that the try has ended.
+      this.#endTry();
     } finally {
       this.#growing = false;
     }
   }
 
   // --- changes ------------------------------------------------------------------------------------
+
+  /** Frames have run out: blocks that are being emptied stay after all. False: there are none. */
+  #bringBackOffline(): boolean {
+    const memory = this.#memory as Memory;
+    let found = false;
+    for (let number = 0; number < memory.sizes.blocks; number++) {
+      if (blockState(memory, number) !== BLOCK_OFFLINE) continue;
+      bringBack(memory, number);
+      found = true;
+    }
+    return found;
+  }
+
+  #anyLeaving(): boolean {
+    const memory = this.#memory as Memory;
+    return memory.blocks.some((_, number) => blockState(memory, number) === BLOCK_LEAVING);
+  }
+
+  #endWaitForGone(): void {
+    if (!this.#tryWhenGone) return;
+    this.#tryWhenGone = false;
+    this.#endTry();
+  }
 
   /** A number without a block: of the node, or, unless `only` that will do, of any. */
   #absentNumber(node: Nid, only = false): number | null {
@@ -231,10 +287,10 @@ export class BlockOwner implements MemoryHost {
     return epoch;
   }
 
-  /** Gives the new block's frames out, or takes the block back from those that have it; once. */
-  #endAdding(number: number, stuck: readonly Member[]): void {
+  /** Gives the new block's frames out, or takes the block back from those that have it; once. Is it there now? */
+  #endAdding(number: number, stuck: readonly Member[]): boolean {
     const memory = this.#memory as Memory;
-    if (!this.#joining.delete(number)) return;
+    if (!this.#joining.delete(number)) return blockState(memory, number) === BLOCK_ONLINE;
     if (stuck.length === 0) {
       initBlock(memory, number);
       countWord(memory.control, memory.layout.engine + ENGINE_BLOCKS_ADDED, 1);
@@ -244,6 +300,7 @@ export class BlockOwner implements MemoryHost {
       this.#whenComplete(epoch, () => setBlockState(memory, number, BLOCK_ABSENT));
     }
     this.#endTry();
+    return stuck.length === 0;
   }
 
   #endTry(): void {
@@ -261,9 +318,22 @@ export class BlockOwner implements MemoryHost {
       attachBlock(memory, number, { nid, memory: shared });
       add.push({ number, nid, memory: shared });
     }
-    this.#whenComplete(this.#announce(add, []), () => {
-      for (const { number } of add) onlineAgain(memory, number);
+    const epoch = this.#announce(add, []);
+    for (const { number } of add) this.#returning.set(number, epoch);
+    this.#whenComplete(epoch, () => {
+      for (const { number } of add) {
+        bringBack(memory, number);
+        this.#returning.delete(number);
+      }
+      this.#endWaitForGone();
     });
+  }
+
+  /** Resolves when the block, if it is on its way back, is. */
+  async untilBack(number: number): Promise<void> {
+    const epoch = this.#returning.get(number);
+    const stuck = epoch === undefined ? [] : await this.#await(epoch);
+    if (stuck.length > 0) throw stuckError("has not taken the block back", stuck);
   }
 
   /** Tells every thread; returns the change's number. */
@@ -293,12 +363,16 @@ export class BlockOwner implements MemoryHost {
 
   /** Who has not taken part within `faultTimeout`; empty: all have. */
   #await(epoch: number): Promise<Member[]> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const { patience } = this.#memory as Memory;
-      const waiting = this.#whenComplete(epoch, () => {
+      const end = (then: () => void) => () => {
         clearTimeout(timer);
-        resolve([]);
-      });
+        then();
+      };
+      const complete = end(() => resolve([]));
+      const fail = (error: Error): void => end(() => reject(error))();
+      const waiting = { epoch, complete, fail };
+      this.#waiting.add(waiting);
       // It keeps the process alive as well: the channels do not.
       const timer = setTimeout(() => {
         this.#waiting.delete(waiting);
@@ -308,10 +382,8 @@ export class BlockOwner implements MemoryHost {
     });
   }
 
-  #whenComplete(epoch: number, complete: () => void): Waiting {
-    const waiting = { epoch, complete };
-    this.#waiting.add(waiting);
-    return waiting;
+  #whenComplete(epoch: number, complete: () => void): void {
+    this.#waiting.add({ epoch, complete });
   }
 
   #checkWaiting(): void {
@@ -327,6 +399,8 @@ export class BlockOwner implements MemoryHost {
     const deadline = performance.now() + patience.faultMs;
     for (const { thread } of this.#members.values()) {
       for (;;) {
+        // Some of them may be this very thread's.
+        takeLocalChanges(this.#name);
         const word = this.#threadWord(thread);
         const left = deadline - performance.now();
         if (wordIsDone(word, epoch) || left <= 0) break;
@@ -343,18 +417,23 @@ function wordIsDone(word: number, epoch: number): boolean {
   return word === 0 || word - 1 >= epoch;
 }
 
-/** The block stays: its isolated frames may be taken again. */
-export function onlineAgain(memory: Memory, number: number): void {
-  undoIsolation(memory, number);
-  setBlockState(memory, number, BLOCK_ONLINE);
+/** A block; null: the system gives this process no more memory. */
+function createBlockOrNull(memory: Memory, node: Nid): SharedBlock | null {
+  try {
+    return createBlock(memory.sizes, node);
+  } catch (error) {
+    if (error instanceof PagefoldError && error.code === "PAGEFOLD_NO_MEMORY") return null;
+    throw error;
+  }
 }
 
 function stuckError(what: string, stuck: readonly Member[]): PagefoldError {
   const names = stuck.map(({ name }) => name);
+  const threads = stuck.map(({ thread }) => thread);
   return new PagefoldError(
     "PAGEFOLD_THREAD_STUCK",
     `${names.join(", ")} ${what}: a thread owes a safepoint, or its event loop, from time to time. ` +
-      "Call poll() in its loops, and repeat the call",
-    { threads: names },
+      "Call poll() in its loops (ksmd: let it end what it was asked for), and repeat the call",
+    { threads: names, numbers: threads },
   );
 }

@@ -10,10 +10,12 @@ import {
   ITEM_STABLE,
   ITEM_UNSEEN,
   ITEM_UNSTABLE,
+  ITEM_VOLATILE,
   MAPPING_TAG_ANON,
   MAPPING_TAG_KSM,
   mappingId,
   mappingTag,
+  PTE_DIRTY,
   PTE_MERGED,
   PTE_NONE,
   PTE_WRITABLE,
@@ -37,12 +39,22 @@ import {
   stableContent,
 } from "../ksm/content-index.js";
 import { hashHigh, hashLow, nodeOfItem, stableHashLow, stateOf, treeOfItem } from "../ksm/item.js";
+import { knobMaxPageSharing } from "../ksm/knobs.js";
 import { getBit, type Shard, shardWord } from "../ksm/shard.js";
-import { keyOf, nextDup, nodeIsListed, nodeIsLive, nodeLength, treeOfNode } from "../ksm/stable.js";
+import {
+  hasRoom,
+  keyOf,
+  nextDup,
+  nodeIsListed,
+  nodeIsLive,
+  nodeLength,
+  treeOfNode,
+} from "../ksm/stable.js";
 import { treeOfFrame } from "../ksm/tree.js";
-import { frameIsFree, freeFrames } from "../mm/frames.js";
+import { blockIsOnline } from "../mm/blocks.js";
+import { frameIsFree, freeFramesOf } from "../mm/frames.js";
 import { guestBase, guestCount, guestIsLive, guestPages, guestWord } from "../mm/guest.js";
-import { frameIsIsolated } from "../mm/isolate.js";
+import { frameIsIsolated, isolatedFrames } from "../mm/isolate.js";
 import { namedFrame } from "../mm/keyhole.js";
 import { isMoved } from "../mm/moved.js";
 import { pageIsLocked } from "../mm/page-lock.js";
@@ -167,6 +179,7 @@ class Audit {
       }
     }
     this.checkMerged(slot, state);
+    if (state === ITEM_VOLATILE) this.checkAwaited(slot);
     if (state !== ITEM_UNSTABLE) return;
     this.unstable++;
     const found = this.isIndexed(
@@ -178,6 +191,15 @@ class Audit {
     if (treeOfItem(memory, slot) !== tree && !this.isAwaited(slot)) {
       this.report("MOVED-1", `candidate ${slot} is in a tree that its frame is not of`);
     }
+  }
+
+  /** A page that has no place is going to be visited, now or when D is found. */
+  private checkAwaited(slot: Slot): void {
+    const { memory } = this.shard;
+    const pte = readPte(memory, slot);
+    const mergeable = getBit(memory, memory.layout.mergeable, slot);
+    if (!mergeable || pte === PTE_NONE || (pte & PTE_DIRTY) !== 0 || this.isAwaited(slot)) return;
+    this.report("VISIT-1", `slot ${slot} has no place, and nobody is going to find it one`);
   }
 
   /** Is the page going to be visited, or marked as moved? */
@@ -233,7 +255,21 @@ class Audit {
     }
     const pins = plainLoad(memory.control, memory.layout.engine + ENGINE_PINS);
     this.expect("PIN-1", "references beyond mappings and limbo", pinned, pins);
-    this.expect("FREE-2", "free frames", freeFrames(memory, NONE), free);
+    this.expect("FREE-2", "free frames", this.countedFree(), free);
+  }
+
+  /** By the blocks' own counts; of one that nobody takes offline no frame is isolated. */
+  private countedFree(): number {
+    const { memory } = this.shard;
+    let free = 0;
+    for (const [number, block] of memory.blocks.entries()) {
+      if (block === null) continue;
+      free += freeFramesOf(memory, block);
+      const isolated = isolatedFrames(memory, block);
+      if (isolated > 0 && blockIsOnline(memory, number))
+        this.report("ISOLATE-3", `block ${number} is online, and ${isolated} frames are isolated`);
+    }
+    return free;
   }
 
   private checkMapping(pfn: number, ref: number): void {
@@ -329,6 +365,8 @@ class Audit {
       }
     }
     this.expect("STABLE-1", `length of node ${stable}`, nodeLength(memory, stable), length);
+    const limit = knobMaxPageSharing(memory);
+    if (length > limit) this.report("STABLE-1", `node ${stable} has ${length} sharers of ${limit}`);
     if (length === 0) this.report("STABLE-1", `node ${stable} has no sharer`);
     return length;
   }
@@ -342,6 +380,8 @@ class Audit {
     const contents = findContent(index, low, hashHigh(memory, first));
     let nodes = 0;
     let fronts = 0;
+    let room = false;
+    let frontHasRoom = false;
     let node = stable;
     do {
       nodes++;
@@ -353,12 +393,18 @@ class Audit {
         treeOfNode(memory, stable),
       );
       this.expect("STABLE-5", `hash of node ${node}`, stableHashLow(memory, node), low);
-      if (this.isIndexed(contents, stableContent(node))) fronts++;
+      if (hasRoom(memory, node)) room = true;
+      if (this.isIndexed(contents, stableContent(node))) {
+        fronts++;
+        frontHasRoom = hasRoom(memory, node);
+      }
       node = nextDup(memory, node);
     } while (seen[node] !== 1 && nodes < seen.length);
     if (node !== stable)
       this.report("INDEX-1", `the ring of node ${stable} does not come back to it`);
     if (fronts !== 1) this.report("INDEX-1", `the ring of node ${stable} has ${fronts} fronts`);
+    if (room && !frontHasRoom)
+      this.report("STABLE-2", `the ring of node ${stable} has room, and its front has none`);
     return nodes;
   }
 }

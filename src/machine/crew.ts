@@ -38,7 +38,7 @@ export interface Crew {
   /** Moves frames to node `to`: by the migrators, or, without any, in slices in this thread. */
   migrate(pfns: readonly Pfn[], to: Nid, options?: CallOptions): Promise<MigrationResult>;
   /** A round of emptying a block that goes offline: by a migrator, or, without any, in this thread. */
-  evacuate(block: number, options?: CallOptions): Promise<EvacuationRound>;
+  evacuate(block: number): Promise<EvacuationRound>;
   /** Resolves when each migrator has heard that the policies have changed; there are some. */
   policiesSet(options?: CallOptions): Promise<void>;
   /** There is a guest more: ksmd may have been asleep for want of one. */
@@ -134,8 +134,7 @@ export class LocalCrew implements Crew {
     return migrateAll(pfns, [handOf(this.#migrator, to, check)]);
   }
 
-  async evacuate(block: number, options: CallOptions = {}): Promise<EvacuationRound> {
-    options.signal?.throwIfAborted();
+  async evacuate(block: number): Promise<EvacuationRound> {
     this.#checkOpen();
     return this.#migrator.evacuate(block);
   }
@@ -256,8 +255,7 @@ export class HiredCrew implements Crew {
     return migrateAll(pfns, hands);
   }
 
-  async evacuate(block: number, options: CallOptions = {}): Promise<EvacuationRound> {
-    options.signal?.throwIfAborted();
+  async evacuate(block: number): Promise<EvacuationRound> {
     if (this.#failed !== null) throw this.#failed;
     const migrator = this.#migrators[this.#nextMigrator++ % this.#migrators.length];
     if (migrator === undefined) {
@@ -265,7 +263,7 @@ export class HiredCrew implements Crew {
       await new Promise((resolve) => setImmediate(resolve));
       return round;
     }
-    return (await migrator.call((id) => ({ id, evacuate: block }), options)) as EvacuationRound;
+    return (await migrator.call((id) => ({ id, evacuate: block }))) as EvacuationRound;
   }
 
   async policiesSet(options?: CallOptions): Promise<void> {

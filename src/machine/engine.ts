@@ -16,7 +16,7 @@ import { nodeOfBlock } from "../mm/blocks.js";
 import { initBlock } from "../mm/frames.js";
 import { claimGuest, initGuest, setGuestNode, slotsFor } from "../mm/guest.js";
 import { breakMachine } from "../mm/wait.js";
-import { onAbort } from "./abort.js";
+import { onAbort, unlessAborted } from "./abort.js";
 import { disownThread } from "./attach.js";
 import { AutoCompaction } from "./auto-compaction.js";
 import { BlockKeeper, type BlockStats, type Released, readBlocks } from "./block-keeper.js";
@@ -181,7 +181,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
         if (event === "pass") this.#crew.wantEvents();
       });
     }
-    this.#compaction.follow();
+    void this.#compaction.follow();
     if (signal === undefined) return;
     // Aborted while the workers started: nobody was listening yet.
     if (signal.aborted) await this.close();
@@ -278,7 +278,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     call.signal?.throwIfAborted();
     this.#checkOpen();
     this.#checkNode(node, "node");
-    return await this.#keeper.add(node);
+    return await unlessAborted(this.#keeper.add(node), call.signal);
   }
 
   /**
@@ -291,7 +291,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   async offlineBlock(block: number, call: CallOptions = {}): Promise<Released> {
     call.signal?.throwIfAborted();
     this.#checkOpen();
-    return await this.#keeper.offline(block, call);
+    return await unlessAborted(this.#keeper.offline(block, call), call.signal);
   }
 
   /**
@@ -301,7 +301,8 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
   async compact(call: CallOptions = {}): Promise<Released> {
     call.signal?.throwIfAborted();
     this.#checkOpen();
-    return await this.#keeper.compact(0, call);
+    const { blocks, bytes } = await unlessAborted(this.#keeper.compact(0, call), call.signal);
+    return { blocks, bytes };
   }
 
   /** The blocks that there are, in order of number. */
@@ -324,8 +325,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
     call.signal?.throwIfAborted();
     this.#checkOpen();
     setPolicies(this.#memory, checkPolicies(policies, workers ? migrators.length : 0));
-    this.#compaction.follow();
-    await this.#crew.policiesSet(call);
+    await Promise.all([this.#crew.policiesSet(call), this.#compaction.follow()]);
   }
 
   /** The guests, in order of creation: the index is the guest's `id`. */
@@ -382,6 +382,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
 
   async #close(): Promise<void> {
     this.#compaction.stop();
+    this.#owner.fail(closedError());
     await this.#crew.close(closedError());
     for (const guest of this.#guests) guest.close();
     this.#owner.leave();
@@ -397,6 +398,7 @@ export class Engine extends EventEmitter<EngineEvents> implements AsyncDisposabl
       { actor },
       { cause },
     );
+    this.#owner.fail(error);
     this.#crew.fail(error);
     this.emit("crash", error);
   }

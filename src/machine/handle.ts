@@ -34,7 +34,7 @@ export async function attachHandle(handle: EngineHandle, name?: string): Promise
   });
   const joined = member as unknown as BlockMember;
   try {
-    await joined.join();
+    await joined.join(memory);
   } catch (error) {
     releaseThread(memory);
     throw error;

@@ -62,7 +62,10 @@ export interface EngineOptions {
   readonly ksm?: Partial<Knobs>;
   /** Milliseconds ksmd waits for a vCPU to reach a safepoint before it leaves its guest out of the pass. Default 20. */
   readonly scanTimeout?: number;
-  /** Milliseconds a write fault waits for a sibling vCPU before it throws PAGEFOLD_VCPU_STUCK. Default 5,000. */
+  /**
+   * Milliseconds a write fault waits for a sibling vCPU before it throws PAGEFOLD_VCPU_STUCK, and a change of blocks
+   * for a thread before it rejects with PAGEFOLD_THREAD_STUCK. Default 5,000.
+   */
   readonly faultTimeout?: number;
   /**
    * Whether every thread runs a major garbage collection when it has let go of blocks. Without, their memory goes back

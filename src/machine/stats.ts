@@ -13,7 +13,7 @@ import { type GuestId, type Nid, NONE, PAGE_SIZE, type VcpuId } from "../base/un
 import { type Counters, readBusyMs, readCounters } from "../ksm/counters.js";
 import { type Knobs, readKnobs } from "../ksm/knobs.js";
 import { readTotals } from "../migrate/totals.js";
-import { releasedFrames } from "../mm/blocks.js";
+import { blockIsOnline, releasedFrames } from "../mm/blocks.js";
 import { freeFrames, freeFramesOf, touchedFrames } from "../mm/frames.js";
 import { guestCount } from "../mm/guest.js";
 import { isolatedFrames, nodeFrames } from "../mm/isolate.js";
@@ -54,7 +54,7 @@ export interface Stats {
   };
   /** Blocks. */
   readonly blocks: {
-    /** Those that there are. */
+    /** Those whose frames may be taken. */
     readonly online: number;
     /** Taken away since creation. */
     readonly removed: number;
@@ -92,7 +92,8 @@ export interface Stats {
 export function readStats(memory: Memory): Stats {
   const { blockLayout, control, layout, sizes } = memory;
   const blockOverhead = blockLayout.bytes - blockLayout.frames * PAGE_SIZE;
-  const online = memory.blocks.filter((block) => block !== null).length;
+  const online = memory.blocks.filter((_, number) => blockIsOnline(memory, number)).length;
+  const attached = memory.blocks.filter((block) => block !== null).length;
   return {
     counters: readCounters(memory),
     knobs: readKnobs(memory),
@@ -114,7 +115,7 @@ export function readStats(memory: Memory): Stats {
     busyMs: readBusyMs(memory),
     skippedGuests: plainLoad(control, layout.shards + SHARD_SKIPPED_GUESTS),
     stuckVcpu: stuckVcpu(memory),
-    metadataBytes: control.byteLength + blockOverhead * online,
+    metadataBytes: control.byteLength + blockOverhead * attached,
   };
 }
 

@@ -35,12 +35,6 @@ export type ToNode =
   | { readonly id: number; readonly cancel: number }
   | { readonly close: true };
 
-export type ToMigrator =
-  | { readonly id: number; readonly pfns: readonly number[]; readonly to: number }
-  | { readonly id: number; readonly evacuate: number }
-  | { readonly id: number; readonly cancel: number }
-  | { readonly close: true };
-
 export type FromWorker =
   | { readonly attached: ThreadId }
   | { readonly id: number; readonly value: unknown }

@@ -10,7 +10,7 @@
 import type { Block, Memory } from "../base/memory.js";
 import { type Nid, NONE } from "../base/units.js";
 import { freeFrames } from "../mm/frames.js";
-import { heldFrames, isolateFree } from "../mm/isolate.js";
+import { beginRound, endRound, heldFrames, isolateFree } from "../mm/isolate.js";
 import { drainAllLimbo } from "../mm/limbo.js";
 import { BATCH_FRAMES, type MigrationBatch, type Tally } from "./batch.js";
 import { migrateFrames } from "./migrate.js";
@@ -18,13 +18,22 @@ import { migrateFrames } from "./migrate.js";
 /** Frames that a round moves at most. */
 const ROUND_FRAMES = 16 * BATCH_FRAMES;
 
-/** One round on block `number`, which is OFFLINE; returns how many of its frames are isolated by now. */
+/**
+ * One round on block `number`; returns how many of its frames are isolated by now. NONE: it is not OFFLINE any more.
+ */
 export function evacuateRound(
   memory: Memory,
   number: number,
   batch: MigrationBatch,
   tally: Tally,
 ): number {
+  if (!beginRound(memory, number)) return NONE;
+  const isolated = workRound(memory, number, batch, tally);
+  endRound(memory, number);
+  return isolated;
+}
+
+function workRound(memory: Memory, number: number, batch: MigrationBatch, tally: Tally): number {
   const { frames } = memory.blockLayout;
   if (isolateFree(memory, number) === frames) return frames;
   // Not by their counts: a frame in limbo is mapped by nobody, and is moved by nobody.

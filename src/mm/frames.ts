@@ -183,12 +183,12 @@ export function touchedFrames(memory: Memory, block: Block): number {
   return racyLoad(block.words, memory.blockLayout.line + BLOCK_TOUCHED);
 }
 
-/** Free frames of a node, or of all (NONE). A snapshot: exact at a quiet moment. */
+/** Free frames of a node, or of all (NONE), that may be taken. A snapshot: exact at a quiet moment. */
 export function freeFrames(memory: Memory, node: Nid): number {
   let free = 0;
-  for (const block of memory.blocks) {
-    if (block !== null && (node === NONE || block.nid === node))
-      free += freeFramesOf(memory, block);
+  for (const [number, block] of memory.blocks.entries()) {
+    if (block === null || (node !== NONE && block.nid !== node)) continue;
+    if (blockIsOnline(memory, number)) free += freeFramesOf(memory, block);
   }
   return free;
 }

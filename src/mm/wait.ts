@@ -8,7 +8,7 @@
  *
  * INVARIANTS
  *   WAIT-1  a sleep ends by a wake-up, or within a slice of the machine being declared broken.
- * ORDER   engine.break -> engine.look; slice.sleep <-> pte.wake, lock.wake, blocks.sound
+ * ORDER   engine.break -> engine.look; slice.sleep <-> pte.wake, lock.wake, blocks.sound, round.end
  * MODEL   test/model/page-lock.test.ts
  */
 import { loadWord, storeWord, waitWord } from "../base/atomics.js";
@@ -28,7 +28,8 @@ export function sleepWhile(
   index: number,
   expected: number,
 ): void {
-  // ORDER slice.sleep <-> pte.wake, lock.wake, drains.wake, blocks.sound: asleep only while the word is what the
+  // ORDER slice.sleep <-> pte.wake, lock.wake, drains.wake, blocks.sound, round.end: asleep only while the word is
+  // what the
   // caller judged.
   if (!waitWord(words, index, expected, SLICE_MS)) checkWhole(memory);
 }

@@ -78,8 +78,7 @@ class Leaving {
       isolated = evacuate.evacuateRound(memory, VICTIM, moves, tally);
     }
     if (isolated < frames) {
-      isolate.undoIsolation(memory, VICTIM);
-      blocks.setBlockState(memory, VICTIM, layout.BLOCK_ONLINE);
+      isolate.bringBack(memory, VICTIM);
       return false;
     }
     forget();
@@ -333,6 +332,20 @@ const staysPartly: BuildGoing = (production) => {
   };
 };
 
+/** The block is brought back, because its frames are needed, while a round is under way or is asked for. */
+const broughtBack: BuildGoing = (production) => {
+  const machine = new Plain(production, [], { framesShift: 1 });
+  machine.populate(0, 0, [5, 6]);
+  const { batch, blocks, evacuate, isolate, layout } = production;
+  blocks.setBlockState(machine.memory, VICTIM, layout.BLOCK_OFFLINE);
+  const migrator = (): void => {
+    const memory = machine.view(1);
+    const tally = new Int32Array(batch.OUTCOMES);
+    evacuate.evacuateRound(memory, VICTIM, batch.createBatch(memory), tally);
+  };
+  return machine.run({ migrator, owner: () => isolate.bringBack(machine.view(OWNER), VICTIM) });
+};
+
 describe("a block goes", () => {
   mustEnd("under a vCPU that reads", reads, BOUNDS, true);
   mustEnd("under a vCPU that takes a frame", allocates, NARROW, false, true);
@@ -346,6 +359,7 @@ describe("a block goes", () => {
   mustEnd("under a vCPU that copies a page of it", copies, NARROW, false, true);
   mustEnd("with a frame in limbo", inLimbo, NARROW, true);
   mustEnd("or stays, while a device writes a page of it", pinned, BOUNDS, false, true);
+  mustEnd("never, if it is brought back", broughtBack, BOUNDS, false);
   mustEnd("never, while one of its frames is pinned", staysPartly, NARROW, false);
   mustEnd("with a stable node whose frame is gone", forgotten, { preemptions: 1 }, true);
 });
@@ -397,6 +411,30 @@ mustFail("blocks that go", NARROW, [
     "mm/frames",
     "    const index = takeFromBlock(memory, block);",
     lines("    memory.host.takeChanges();", "    const index = takeFromBlock(memory, block);"),
+  ]),
+  mutant("a round under way not waited for", broughtBack, /ISOLATE-2|FREE-1/, [
+    "mm/isolate",
+    "  while (loadWord(words, round) === 1) sleepWhile(memory, words, round, 1);\n",
+    "",
+  ]),
+  mutant("a round marked after its look at the state", broughtBack, /ISOLATE-2|FREE-1/, [
+    "mm/isolate",
+    lines(
+      "  storeWord(words, memory.blockLayout.line + BLOCK_ROUND, 1);",
+      "  if (blockState(memory, number) === BLOCK_OFFLINE) return true;",
+      "  endRound(memory, number);",
+      "  return false;",
+    ),
+    lines(
+      "  if (blockState(memory, number) !== BLOCK_OFFLINE) return false;",
+      "  storeWord(words, memory.blockLayout.line + BLOCK_ROUND, 1);",
+      "  return true;",
+    ),
+  ]),
+  mutant("nobody woken at the end of a round", broughtBack, /deadlock/, [
+    "mm/isolate",
+    "  notifyWord(words, round, Number.POSITIVE_INFINITY);\n",
+    "",
   ]),
   mutant("frames isolated still when the block stays", staysPartly, /ISOLATE-2/, [
     "mm/isolate",

@@ -358,4 +358,26 @@ describe("a merged frame that was moved", () => {
       expect(m.counted()).toEqual([2, 1, 0, 1, 1, 2]);
     },
   );
+
+  it("with room, beside a full twin, makes place for a page that waited there", async () => {
+    const sizes = [
+      [4, 0],
+      [1, 1],
+    ] as const;
+    m = await NodeMachine.start(sizes, { maxPageSharing: 2 });
+    m.fill(0, 0, 4);
+    m.fill(1, 0, 1);
+    m.pass(3);
+    const [first, ...others] = [0, 1, 2, 3].map((page) => m.frame(0, page));
+    const pair = [1, 2, 3].filter((_, i) => others[i] !== first) as [number, number];
+    m.fill(0, pair[1], pair[1] + 1, 8);
+    m.pass(3);
+    await m.move(first as number, 1);
+    m.pass(3);
+    expect(m.counters()).toEqual([2, 1, 2, 0, 0, 0]);
+    await m.move(m.frame(0, pair[0]), 1);
+    m.pass(2);
+    expect(m.frame(1, 0)).toBe(m.frame(0, pair[0]));
+    expect(m.counters()).toEqual([2, 2, 1, 0, 1, 2]);
+  });
 });

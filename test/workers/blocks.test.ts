@@ -11,6 +11,7 @@ import {
   type EngineOptions,
   type Released,
 } from "../../dist/index.js";
+import { ended, nextMessage, startWorker } from "./own-worker.js";
 
 const PAGE = 4096;
 const MIB = 2 ** 20;
@@ -208,16 +209,105 @@ describe("a block goes offline", () => {
     await engine.close();
   });
 
-  it("without a thread that left, or died and was disowned", async () => {
+  it("without a thread that has left, and without one that died when it is disowned", async () => {
     const engine = await small({ memoryPerNode: 4 * 64 * 1024, faultTimeout: 100 });
     const attached = [await attachEngine(engine.handle), await attachEngine(engine.handle)];
-    for (const each of attached) expect(each.stats().blocks.online).toBe(4);
     await engine.offlineBlock(3);
     for (const each of attached) expect(each.stats().blocks.online).toBe(3);
     attached[0]?.close();
     await engine.offlineBlock(2);
     expect(attached[1]?.stats().blocks.online).toBe(2);
     attached[1]?.close();
+    const guest = engine.createGuest({ bytes: PAGE });
+    const dead = startWorker("joining", { handle: engine.handle, guest: guest.id, die: true });
+    const thread = await nextMessage<number>(dead);
+    await ended(dead);
+    const error = await engine.offlineBlock(1).catch((reason) => reason);
+    expect(error).toMatchObject({ code: "PAGEFOLD_THREAD_STUCK", details: { numbers: [thread] } });
+    engine.disown(thread);
+    expect(await engine.offlineBlock(1)).toMatchObject({ blocks: 1 });
+    await engine.close();
+  });
+
+  it("for two that joined in one thread, and for the owner's thread, when frames run out there", async () => {
+    const engine = await small({ memoryPerNode: 64 * 1024, maxMemoryPerNode: 4 * 64 * 1024 });
+    const attached = await attachEngine(engine.handle);
+    const guest = engine.createGuest({ bytes: 60 * PAGE });
+    guest.fill(0, 20 * PAGE, 1);
+    attached.guest(guest.id).fill(20 * PAGE, 20 * PAGE, 2);
+    expect(engine.stats()).toMatchObject({ blocks: { online: 3 }, frames: { used: 40 } });
+    expect([guest.read(0, 1)[0], guest.read(39 * PAGE, 1)[0]]).toEqual([1, 2]);
+    attached.close();
+    await engine.close();
+  });
+});
+
+describe("a change that is given up", () => {
+  it.each([0, 1])("by its signal leaves the block as it was (migrators: %i)", async (migrators) => {
+    const engine = await small({ memoryPerNode: 4 * 64 * 1024, migrators });
+    const guest = engine.createGuest({ bytes: 64 * PAGE });
+    guest.fill(0, 8 * PAGE, 3);
+    for (let turn = 0; turn < 8; turn++) {
+      const controller = new AbortController();
+      const call = engine.offlineBlock(turn % 4, { signal: controller.signal });
+      for (let tick = 0; tick < turn; tick++) await null;
+      controller.abort();
+      const error = await call.catch((reason) => reason);
+      expect(error).toMatchObject({ name: "AbortError" });
+    }
+    // In turn: it comes after whatever is left of the others.
+    expect(await engine.addBlock(0).catch((reason) => reason.code)).toBe("PAGEFOLD_NO_ROOM");
+    expect(engine.stats()).toMatchObject({
+      ...{ blocks: { online: 4, removed: 0 }, frames: { total: 64, used: 8, free: 56 } },
+    });
+    guest.fill(8 * PAGE, 56 * PAGE, 4);
+    expect((await engine.check()).problems).toEqual([]);
+    await engine.close();
+  });
+
+  it("because guests need its frames, at once", async () => {
+    const engine = await small({ memoryPerNode: 8 * 64 * 1024 });
+    const guest = engine.createGuest({ bytes: 128 * PAGE });
+    guest.fill(0, 4 * PAGE, 3);
+    const pin = guest.pin(0, 1);
+    const going = engine.offlineBlock(0).catch((reason) => reason);
+    const others = [1, 2, 3, 4, 5, 6].map((block) => engine.offlineBlock(block));
+    await new Promise((resolve) => setImmediate(resolve));
+    // This very thread needs more than the last block has.
+    guest.fill(0, 120 * PAGE, 4);
+    expect(await going).toMatchObject({ code: "PAGEFOLD_BLOCK_BUSY" });
+    pin.release();
+    await Promise.allSettled(others);
+    for (let page = 0; page < 120; page++) expect(guest.read(page * PAGE, 1)[0]).toBe(4);
+    expect((await engine.check()).problems).toEqual([]);
+    await engine.close();
+  });
+
+  it("because the engine closes tells so, as does joining it later", async () => {
+    const engine = await small({ memoryPerNode: 4 * 64 * 1024, faultTimeout: 60_000 });
+    const flag = new Flag();
+    const running = engine
+      .createGuest({ bytes: PAGE })
+      .run(program, { act: "deaf", flag: flag.words });
+    await flag.begun();
+    const closed = { code: "PAGEFOLD_CLOSED" };
+    const calls = [running, engine.offlineBlock(3), engine.addBlock(0), engine.compact()];
+    const ends = Promise.all(calls.map((call) => expect(call).rejects.toMatchObject(closed)));
+    await engine.close();
+    await ends;
+    await expect(attachEngine(engine.handle)).rejects.toMatchObject(closed);
+  });
+
+  it("as a policy is over when setPolicies has resolved", async () => {
+    const engine = await small({ memoryPerNode: 8 * 64 * 1024, migrators: 1 });
+    const guest = engine.createGuest({ bytes: 128 * PAGE });
+    guest.fill(0, 128 * PAGE, 1);
+    await engine.ksm.set({ run: 1, sleepMillisecs: 0, maxPageSharing: 128 });
+    await engine.settled();
+    await engine.setPolicies(["compact"]);
+    await once(engine, "released");
+    await engine.setPolicies([]);
+    expect(engine.blocks().every(({ state }) => state === "online")).toBe(true);
     await engine.close();
   });
 });
