@@ -107,7 +107,7 @@ describe("a block goes offline", () => {
   });
 
   it("but not while a thread comes to no safepoint, which is named; then it is back", async () => {
-    const engine = await small({ nodes: 2, memoryPerNode: 2 * 64 * 1024, faultTimeout: 100 });
+    const engine = await small({ nodes: 2, memoryPerNode: 2 * 64 * 1024, faultTimeout: 1000 });
     const flag = new Flag();
     const guest = engine.createGuest({ bytes: PAGE, node: 1 });
     const running = guest.run(program, { act: "deaf", flag: flag.words });
@@ -129,7 +129,7 @@ describe("a block goes offline", () => {
 
   it("and none comes of which a thread has not heard: its frames stay unseen, and it goes again", async () => {
     const options = { memoryPerNode: 64 * 1024, maxMemoryPerNode: 2 * 64 * 1024 };
-    const engine = await small({ ...options, faultTimeout: 100 });
+    const engine = await small({ ...options, faultTimeout: 1000 });
     const flag = new Flag();
     const deaf = engine.createGuest({ bytes: PAGE });
     const running = deaf.run(program, { act: "deaf", flag: flag.words });
@@ -210,7 +210,7 @@ describe("a block goes offline", () => {
   });
 
   it("without a thread that has left, and without one that died when it is disowned", async () => {
-    const engine = await small({ memoryPerNode: 4 * 64 * 1024, faultTimeout: 100 });
+    const engine = await small({ memoryPerNode: 4 * 64 * 1024, faultTimeout: 1000 });
     const attached = [await attachEngine(engine.handle), await attachEngine(engine.handle)];
     await engine.offlineBlock(3);
     for (const each of attached) expect(each.stats().blocks.online).toBe(3);
