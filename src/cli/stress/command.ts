@@ -18,8 +18,8 @@ import type { StressResult } from "./stress.js";
 import { renderStress } from "./text.js";
 
 /**
- * MiB of a thread's young generation, half: by itself V8 lets it grow to 16, in each thread, for the first minutes. Kept
- * small, memory that grows in the course of a stress is pagefold's.
+ * MiB of half of a thread's young generation: by itself V8 lets it grow to 16, in each thread, for some minutes.
+ * Kept small, memory that grows in the course of a stress is pagefold's.
  */
 const SEMI_SPACE = 1;
 
