@@ -50,7 +50,7 @@ export interface Released {
 }
 
 /** Milliseconds without progress after which a block counts as one that cannot be emptied. */
-const STALL_MS = 300;
+const STALL_MS = 1000;
 
 const STATES: Readonly<Record<number, BlockStats["state"]>> = {
   [BLOCK_JOINING]: "joining",
