@@ -97,7 +97,9 @@ export class BlockKeeper {
       this.#checkOnline(number);
       setBlockState(this.#memory, number, BLOCK_OFFLINE);
       await this.#evacuateOrUndo(number, call);
-      return await this.#remove([number]);
+      const released = await this.#remove([number]);
+      if (released.blocks === 0) throw this.#neededError(number);
+      return released;
     });
   }
 
@@ -113,8 +115,8 @@ export class BlockKeeper {
       for (const block of this.#memory.blocks) {
         if (block !== null) rewindBlock(this.#memory, block);
       }
-      const emptied = await this.#evacuateAll(victims, call);
-      return { ...(await this.#remove(emptied)), stayed: victims.length - emptied.length };
+      const released = await this.#remove(await this.#evacuateAll(victims, call));
+      return { ...released, stayed: victims.length - released.blocks };
     });
   }
 
@@ -157,8 +159,7 @@ export class BlockKeeper {
       for (const number of numbers) this.#undo(number);
       throw error;
     }
-    // Frames that ran out meanwhile may have brought some of them back.
-    return emptied.filter((number) => blockState(this.#memory, number) === BLOCK_OFFLINE);
+    return emptied;
   }
 
   #undo(number: number): void {
@@ -200,11 +201,16 @@ export class BlockKeeper {
     call.signal?.throwIfAborted();
   }
 
-  /** ksmd forgets the blocks, every frame of which is isolated; then every thread lets go of them. */
-  async #remove(numbers: readonly number[]): Promise<Released> {
-    if (numbers.length === 0) return { blocks: 0, bytes: 0 };
-    // From here on no fault brings them back: ksmd forgets what it knows of their frames, and must not know new ones.
+  /**
+   * ksmd forgets the blocks, every frame of which was isolated; then every thread lets go of them. Those stay that a
+   * fault of this thread has brought back since.
+   */
+  async #remove(emptied: readonly number[]): Promise<Released> {
+    // Looked at and marked in one go, with no await in between. From here on no fault brings them back: ksmd forgets
+    // what it knows of their frames, and must not know new ones.
+    const numbers = emptied.filter((number) => blockState(this.#memory, number) === BLOCK_OFFLINE);
     for (const number of numbers) setBlockState(this.#memory, number, BLOCK_LEAVING);
+    if (numbers.length === 0) return { blocks: 0, bytes: 0 };
     await this.#crew().command({ kind: "forgetBlocks", blocks: numbers });
     const touched = await this.#owner.remove(numbers);
     return { blocks: numbers.length, bytes: touched * PAGE_SIZE };

@@ -283,6 +283,32 @@ describe("a change that is given up", () => {
     await engine.close();
   });
 
+  it("because guests need its frames, whenever that is", async () => {
+    for (let ticks = 0; ticks < 24; ticks++) {
+      const engine = await small({ memoryPerNode: 2 * 64 * 1024, workers: false });
+      const guest = engine.createGuest({ bytes: 32 * PAGE });
+      guest.fill(0, 4 * PAGE, 3);
+      const going = engine.offlineBlock(0).then(
+        () => "gone",
+        (reason) => reason.code,
+      );
+      for (let tick = 0; tick < ticks; tick++) await null;
+      try {
+        guest.fill(4 * PAGE, 20 * PAGE, 4);
+      } catch (error) {
+        // On its way to every thread by then; it is gone in a moment, and can come again.
+        expect(error).toMatchObject({ code: "PAGEFOLD_NO_FRAME" });
+      }
+      expect(["gone", "PAGEFOLD_BLOCK_BUSY"]).toContain(await going);
+      guest.fill(4 * PAGE, 20 * PAGE, 4);
+      for (let page = 0; page < 24; page++) {
+        expect(guest.read(page * PAGE, 1)[0], `ticks ${ticks}`).toBe(page < 4 ? 3 : 4);
+      }
+      expect((await engine.check()).problems, `ticks ${ticks}`).toEqual([]);
+      await engine.close();
+    }
+  });
+
   it("because the engine closes tells so, as does joining it later", async () => {
     const engine = await small({ memoryPerNode: 4 * 64 * 1024, faultTimeout: 60_000 });
     const flag = new Flag();
